@@ -1,0 +1,98 @@
+"""The one tree of errors, and the exit code each of them ends a command with.
+
+An error says what was found, where, what was expected and the next step. Commands print the message without a traceback.
+"""
+
+from dataclasses import dataclass
+
+
+class ExitCode:
+    """Exit codes of every command (documented in docs/cli.md)."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    REFUSED = 4
+    JOB_FAILED = 5
+    INFRASTRUCTURE = 6
+    CANCELLED = 7
+
+
+class IptError(Exception):
+    """Base of all errors a user can meet."""
+
+    exit_code = ExitCode.JOB_FAILED
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a file: where it stands, what is wrong, what to do."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        key = f"{self.path}: " if self.path else ""
+        return f"{where}{key}{self.message}"
+
+
+class SpecError(IptError):
+    """A job, task or dataset file is wrong; carries every problem found, not only the first."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class UsageError(IptError):
+    """A command was called with something it cannot use."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataError(IptError):
+    """A picture, shard or index cannot be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NotFoundError(IptError):
+    """A run, checkpoint, task or file that was named does not exist."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class RefusedError(IptError):
+    """The platform declines: the change would lose or falsify something."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class CheckpointError(IptError):
+    """A checkpoint is incomplete or damaged."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class TrainingError(IptError):
+    """The job itself went wrong (a non-finite loss, too many bad samples); retrying would not help."""
+
+    exit_code = ExitCode.JOB_FAILED
+
+
+class InfrastructureError(IptError):
+    """Machines, processes or storage failed more often than the job allows."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+
+class CancelledRunError(IptError):
+    """The run was stopped by its user, after committing a checkpoint."""
+
+    exit_code = ExitCode.CANCELLED
