@@ -1,0 +1,182 @@
+"""What every degradation is: typed parameters, a draw of them, and a pure function of picture and drawn parameters.
+
+A degradation draws first and applies afterwards: `draw(rng)` settles everything random as plain JSON values,
+`apply(clean, params, frame)` uses no other randomness. So stored params rebuild the same pair without the generator
+that drew them, and the same params can be applied to a crop and to the whole picture. Where many numbers are needed
+(noise, flakes), params hold the key of a generator of their own.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_serializer, model_validator
+
+Picture = NDArray[np.float32]
+"""float32 [H, W, 3] RGB in [0, 1]."""
+
+Params = dict[str, Any]
+"""Drawn parameters: plain Python values that survive JSON unchanged."""
+
+_KEYS = 2**53
+"""Keys stay below 2^53, so that a reader of JSON that keeps numbers as doubles reads them exactly."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where an array lies in the picture it was cut from, in pixels.
+
+    Attributes:
+        height: rows of the whole picture.
+        width: columns of the whole picture.
+        top: row of the whole picture on which the array's first row lies; negative where reflected context was added.
+        left: column of the whole picture on which the array's first column lies; may be negative likewise.
+    """
+
+    height: int
+    width: int
+    top: int = 0
+    left: int = 0
+
+
+class Draw(BaseModel):
+    """A number drawn anew for every pair: `25`, `{choices: [15, 25, 50]}`, or uniform `{min: 0, max: 50}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    min: float | None = None
+    max: float | None = None
+    choices: tuple[float, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"choices": [value]}
+        if isinstance(value, list | tuple):
+            raise ValueError("a bare list does not say what it means; write {choices: [...]} or {min: ..., max: ...}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.choices is not None and (self.min is not None or self.max is not None):
+            raise ValueError("found both choices and a range; write {choices: [...]} or {min: ..., max: ...}")
+        if self.choices is None and (self.min is None or self.max is None):
+            raise ValueError("expected a number, {choices: [...]} or {min: ..., max: ...}")
+        if self.choices is not None and not self.choices:
+            raise ValueError("choices are empty; name at least one number")
+        if self.low > self.high:
+            raise ValueError(f"min {self.low:g} is above max {self.high:g}")
+        return self
+
+    @model_serializer
+    def _shortest_form(self) -> float | dict[str, Any]:
+        if self.choices is None:
+            return {"min": self.min, "max": self.max}
+        return self.choices[0] if len(self.choices) == 1 else {"choices": list(self.choices)}
+
+    @property
+    def low(self) -> float:
+        """The smallest number that can be drawn."""
+        return min(self.choices) if self.choices is not None else float(self.min or 0.0)
+
+    @property
+    def high(self) -> float:
+        """The largest number that can be drawn."""
+        return max(self.choices) if self.choices is not None else float(self.max or 0.0)
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw one number; a constant takes nothing from the generator."""
+        if self.choices is None:
+            return float(rng.uniform(self.low, self.high))
+        if len(self.choices) == 1:
+            return self.choices[0]
+        return self.choices[int(rng.integers(len(self.choices)))]
+
+
+def constant(value: float) -> Draw:
+    """A draw that always gives `value`."""
+    return Draw(choices=(value,))
+
+
+def uniform(low: float, high: float) -> Draw:
+    """A uniform draw from [low, high]."""
+    return Draw(min=low, max=high)
+
+
+def within(low: float, high: float) -> AfterValidator:
+    """Bound a field: `sigma: Annotated[Draw, within(0, 255)]` refuses a draw that could leave the bounds."""
+
+    def check(draw: Draw) -> Draw:
+        if draw.low < low or draw.high > high:
+            found = f"{draw.low:g}" if draw.low == draw.high else f"{draw.low:g} to {draw.high:g}"
+            raise ValueError(f"expected numbers between {low:g} and {high:g}, found {found}")
+        return draw
+
+    return AfterValidator(check)
+
+
+def draw_key(rng: np.random.Generator) -> int:
+    """Draw the key of a generator of its own, to be stored in params and opened with `keyed`."""
+    return int(rng.integers(_KEYS))
+
+
+def keyed(key: int) -> np.random.Generator:
+    """Open the generator of a stored key; the same key gives the same numbers on every machine.
+
+    SFC64, because it draws normal numbers a third faster than the Philox that keys the pairs, and a field of numbers
+    needs no counter.
+    """
+    return np.random.Generator(np.random.SFC64(key))
+
+
+class Degradation(BaseModel, ABC):
+    """A family of damage with typed parameters; subclasses say how to draw and how to apply.
+
+    Attributes:
+        name: the word under which task files know the family.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str]
+
+    @property
+    def margin(self) -> int:
+        """Pixels of context a crop needs on every side, so that its trimmed result equals the crop of the whole."""
+        return 0
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> Params:
+        """Settle everything random about one pair as JSON values, independent of the picture and its size."""
+
+    @abstractmethod
+    def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
+        """Degrade a picture by drawn parameters; a pure function.
+
+        Args:
+            clean: [H, W, 3] float32 in [0, 1]; never written to.
+            params: what `draw` returned.
+            frame: where `clean` lies in the whole picture; None where it is the whole picture.
+
+        Returns:
+            [H, W, 3] float32, a new array.
+        """
+
+    def __call__(self, clean: Picture, rng: np.random.Generator, frame: Frame | None = None) -> tuple[Picture, Params]:
+        """Draw parameters and apply them.
+
+        Args:
+            clean: [H, W, 3] float32 in [0, 1].
+            rng: the generator keyed for this pair.
+            frame: where `clean` lies in the whole picture; None where it is the whole picture.
+
+        Returns:
+            the degraded picture [H, W, 3] float32, and the parameters that made it.
+        """
+        assert clean.shape[2:] == (3,), clean.shape
+        assert clean.dtype == np.float32, clean.dtype
+        params = self.draw(rng)
+        return self.apply(clean, params, frame), params

@@ -1,0 +1,107 @@
+"""Laws that every family obeys, and the laws of sub-pixel kernels, for drawn parameters."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipt_platform.data.degradations import DEGRADATIONS, build_degradation
+from ipt_platform.data.degradations.blur import kernel_radius, path_kernel, shake_path
+from ipt_platform.data.degradations.splat import splat
+
+ZERO = {
+    "gaussian-noise": {"sigma": 0},
+    "motion-blur": {"length": 0},
+}
+"""What makes each family do nothing."""
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+def picture(size, seed):
+    return np.random.default_rng(seed).random((*size, 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, size=sizes)
+def test_same_key_same_bytes_and_the_picture_is_left_alone(name, seed, size):
+    degradation = build_degradation({"name": name})
+    clean = picture(size, seed)
+    before = clean.copy()
+
+    first, params = degradation(clean, np.random.default_rng(seed))
+    second, again = degradation(clean, np.random.default_rng(seed))
+
+    assert first.tobytes() == second.tobytes()
+    assert params == again
+    assert clean.tobytes() == before.tobytes()
+    assert first.shape == clean.shape
+    assert first.dtype == np.float32
+    assert np.isfinite(first).all()
+    assert not np.shares_memory(first, clean)
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds, size=sizes)
+def test_params_after_json_rebuild_the_pair(name, seed, size):
+    degradation = build_degradation({"name": name})
+    clean = picture(size, seed)
+
+    degraded, params = degradation(clean, np.random.default_rng(seed))
+
+    assert degradation.apply(clean, json.loads(json.dumps(params))).tobytes() == degraded.tobytes()
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds, size=sizes)
+def test_zero_strength_is_the_identity(name, seed, size):
+    clean = picture(size, seed)
+
+    degraded, _ = build_degradation({"name": name, **ZERO[name]})(clean, np.random.default_rng(seed))
+
+    np.testing.assert_array_equal(degraded, clean)
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.floats(0, 60), wander=st.floats(0, 6), shakes=st.floats(0, 5), seed=seeds)
+def test_kernels_are_non_negative_centred_and_sum_to_one(length, wander, shakes, seed):
+    radius = kernel_radius(length)
+    path = shake_path(length, wander, shakes, np.random.default_rng(seed))
+
+    kernel = path_kernel(path, radius).astype(np.float64)
+
+    at = np.arange(-radius, radius + 1)
+    assert kernel.min() >= 0
+    assert abs(kernel.sum() - 1) < 1e-5
+    assert abs((kernel.sum(axis=1) * at).sum()) < 1e-4
+    assert abs((kernel.sum(axis=0) * at).sum()) < 1e-4
+
+
+@settings(max_examples=60, deadline=None)
+@given(dy=st.floats(-3, 3), dx=st.floats(-3, 3), seed=seeds)
+def test_moving_a_path_moves_the_centroid_by_exactly_as_much(dy, dx, seed):
+    path = shake_path(12.0, 2.0, 1.0, np.random.default_rng(seed)) + np.array((20, 22))
+    weights = np.full(len(path), 1 / len(path))
+    grid = np.indices((42, 46))
+
+    moved = splat(path[:, 0] + dy, path[:, 1] + dx, weights, 42, 46)
+
+    centroid = (grid * moved).sum(axis=(1, 2))
+    np.testing.assert_allclose(centroid, (20 + dy, 22 + dx), atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, count=st.integers(0, 60), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_splat_is_the_definition_and_drops_what_lies_outside(seed, count, height, width):
+    rng = np.random.default_rng(seed)
+    rows, columns, weights = rng.uniform(-5, 14, count), rng.uniform(-5, 14, count), rng.random(count)
+
+    i, j = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    hat = np.maximum(0, 1 - np.abs(rows - i)) * np.maximum(0, 1 - np.abs(columns - j))
+    np.testing.assert_allclose(splat(rows, columns, weights, height, width), (hat * weights).sum(axis=2), atol=1e-12)
