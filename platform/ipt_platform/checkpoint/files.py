@@ -1,0 +1,184 @@
+"""State <-> committed files: a checkpoint is there whole, with every digest right, or it does not count.
+
+The order of `commit`, each step on the disk before the next one begins:
+
+    1. write every file into .tmp-step-N-<random>/, then MANIFEST.json with the sha256 of each
+    2. rename the folder to step-N
+    3. ask the fence: does a newer attempt own the run by now? then stop here
+    4. write COMMIT, which carries the sha256 of MANIFEST.json
+
+A writer that is killed anywhere before the end of 4 leaves a folder that nobody takes for a checkpoint.
+Tensors are stored as safetensors, everything else as JSON; nothing that is read here can execute code.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from ipt_platform.checkpoint.durable import sync_folder, write_durable
+from ipt_platform.checkpoint.manifest import (
+    COMMIT,
+    MANIFEST,
+    TEMPORARY,
+    CheckpointInfo,
+    Commit,
+    list_checkpoints,
+    manifest_bytes,
+    move_aside,
+    newest,
+    prune,
+    safe_name,
+    verify,
+)
+from ipt_platform.errors import CheckpointError
+
+__all__ = ["CheckpointInfo", "commit", "list_checkpoints", "newest", "prune", "read_json", "read_tensors", "verify"]
+
+Content = bytes | Mapping[str, Tensor] | Mapping[str, Any]
+
+
+def commit(
+    checkpoints: Path, step: int, files: Mapping[str, Content], fence: Callable[[], None], attempt: int = 0
+) -> Path:
+    """Write the checkpoint `step-N` so that it is either usable as a whole or not there.
+
+    A usable `step-N` of the same attempt is returned as it is. Any other `step-N` (uncommitted, damaged, or of an
+    attempt whose road this one did not continue) is moved aside by one rename and written anew.
+
+    Args:
+        checkpoints: folder `checkpoints` of the run; created if missing.
+        step: steps done, 0 or more.
+        files: content by relative name (`"biases/denoise.safetensors"`): bytes as they are, else by suffix a mapping of
+            tensors for `.safetensors` and any JSON value without NaN for `.json`. Encoded and written one by one.
+        fence: raises if a newer attempt owns the run (`RunDir.fence`); asked before anything moves and before COMMIT.
+        attempt: the attempt that writes; recorded in COMMIT.
+
+    Returns:
+        The committed folder.
+
+    Raises:
+        RefusedError: from the fence; nothing was committed.
+        OSError: the disk is full or refuses; what was half-written is removed, earlier checkpoints stand.
+        ValueError: a name leaves the folder, has an unknown suffix, or its content cannot be stored.
+    """
+    target = checkpoints / f"step-{step}"
+    if _committed_by(target, attempt):
+        return target
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    temporary = checkpoints / f"{TEMPORARY}step-{step}-{secrets.token_hex(4)}"
+    temporary.mkdir()
+    try:
+        manifest = _write_files(temporary, files)
+        _publish(temporary, target, Commit(step, attempt, manifest), fence)
+    except OSError:
+        fence()  # an outdated attempt may have had its folder cleared away: then that is the reason to give
+        raise
+    finally:
+        # After a success the name is gone; the error that got us here matters more than one from clearing up.
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name, on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or is no safetensors file.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: its tensors cannot be read: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        CheckpointError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: it cannot be read as JSON: {error}") from error
+
+
+def _committed_by(target: Path, attempt: int) -> bool:
+    try:
+        return verify(target).attempt == attempt
+    except (CheckpointError, OSError):
+        return False  # not there, or not usable: both mean that it has to be written
+
+
+def _write_files(folder: Path, files: Mapping[str, Content]) -> str:
+    """Write all files and the manifest; returns the sha256 of the manifest."""
+    table: dict[str, tuple[str, int]] = {}
+    folders = {folder}
+    for name, content in files.items():
+        data = _encode(name, content)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durable(path, data)
+        table[name] = (hashlib.sha256(data).hexdigest(), len(data))
+        folders.update(parent for parent in path.parents if parent.is_relative_to(folder))
+    manifest = manifest_bytes(table)
+    write_durable(folder / MANIFEST, manifest)
+    for each in folders:
+        sync_folder(each)
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def _publish(temporary: Path, target: Path, record: Commit, fence: Callable[[], None]) -> None:
+    # COMMIT goes into this very folder, even if a newer attempt has moved it from its name in the meantime.
+    folder = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fence()
+        if target.exists():
+            move_aside(target)
+        temporary.rename(target)
+        try:
+            sync_folder(target.parent)
+            fence()
+            # Its own rename, because a COMMIT that is cut short is no COMMIT.
+            write_durable(Path(f".{COMMIT}"), record.to_json(), folder)
+            os.rename(f".{COMMIT}", COMMIT, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        except BaseException:
+            if target.exists() and os.path.samestat(os.fstat(folder), target.stat()):
+                target.rename(temporary)
+            raise
+    finally:
+        os.close(folder)
+
+
+def _encode(name: str, content: Content) -> bytes:
+    if not safe_name(name):
+        raise ValueError(
+            f"{name!r} is no name for a file of a checkpoint: relative, without '..', not {MANIFEST} or {COMMIT}"
+        )
+    if isinstance(content, bytes):
+        return content
+    match Path(name).suffix:
+        case ".safetensors":
+            return safetensors.torch.save({key: _plain(key, value) for key, value in content.items()})
+        case ".json":
+            return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
+        case suffix:
+            raise ValueError(
+                f"{name!r}: content for {suffix!r} must be bytes; mappings are stored as .safetensors or .json"
+            )
+
+
+def _plain(name: str, tensor: Tensor) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name!r} is a {type(tensor).__name__}, expected a tensor")
+    return tensor.detach().cpu().contiguous()

@@ -1,0 +1,253 @@
+"""Which checkpoints of a run can be used: manifest, digests, the newest usable one, and clearing old ones away.
+
+    checkpoints/step-N/          a checkpoint; it counts only if all of this holds:
+        MANIFEST.json            {"files": {name: {"sha256", "bytes"}}}: exactly the files that stand there, unchanged
+        COMMIT                   {"step", "attempt", "manifest": sha256 of MANIFEST.json}, written last
+    checkpoints/.tmp-step-N-*    being written, or left by a writer that was killed
+    checkpoints/.old-step-N-*    moved aside: replaced, or on the way to be deleted
+
+Standard library only, so that listing runs needs no torch.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ipt_platform.checkpoint.durable import sync_folder
+from ipt_platform.errors import CheckpointError
+
+MANIFEST = "MANIFEST.json"
+COMMIT = "COMMIT"
+TEMPORARY = ".tmp-"
+ASIDE = ".old-"
+
+_STEP = re.compile(r"step-(0|[1-9][0-9]*)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """One folder `step-N` of a run; `reason` says in a sentence why it is not usable ("" if it is)."""
+
+    step: int
+    path: Path
+    usable: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What the COMMIT file says: the step, the attempt that wrote it, and the digest of the manifest it vouches for."""
+
+    step: int
+    attempt: int
+    manifest: str
+
+    def to_json(self) -> bytes:
+        """The bytes of the COMMIT file."""
+        return json.dumps({"step": self.step, "attempt": self.attempt, "manifest": self.manifest}).encode() + b"\n"
+
+
+def verify(checkpoint: Path) -> Commit:
+    """Check that a checkpoint was committed and that every file is exactly the one that was committed.
+
+    Returns:
+        What its COMMIT says.
+
+    Raises:
+        CheckpointError: it is not there, was never committed, or a file is missing, superfluous or changed; the message
+            names the file, and for a changed one both digests (or both sizes, in bytes).
+    """
+    commit = read_commit(checkpoint)
+    manifest = _read_manifest(checkpoint, commit)
+    found = set(_files(checkpoint))
+    if missing := sorted(manifest.keys() - found):
+        raise _damaged(checkpoint, f"{missing[0]} is missing, {MANIFEST} lists it")
+    if extra := sorted(found - manifest.keys()):
+        raise _damaged(checkpoint, f"{extra[0]} stands there, {MANIFEST} does not list it")
+    for name, (digest, size) in sorted(manifest.items()):
+        path = checkpoint / name
+        if (actual := path.stat().st_size) != size:
+            raise _damaged(checkpoint, f"{name} has {actual} bytes, {MANIFEST} says {size}")
+        if (actual := digest_file(path)) != digest:
+            raise _damaged(checkpoint, f"{name} has sha256 {actual}, {MANIFEST} says {digest}")
+    return commit
+
+
+def list_checkpoints(run: Path) -> list[CheckpointInfo]:
+    """Every `step-N` folder of a run, newest first, each with every digest checked (this reads all of their bytes)."""
+    return [_inspect(step, path) for step, path in steps(run / "checkpoints")]
+
+
+def newest(run: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest usable checkpoint of a run, and the newer ones that had to be passed over.
+
+    Returns:
+        Its folder (None: the run has none), and `(folder, reason)` of each newer one that is damaged or uncommitted.
+    """
+    damaged: list[tuple[Path, str]] = []
+    for step, path in steps(run / "checkpoints"):
+        info = _inspect(step, path)
+        if info.usable:
+            return path, damaged
+        damaged.append((path, info.reason))
+    return None, damaged
+
+
+def prune(run: Path, keep: int, best: Collection[int] = ()) -> list[Path]:
+    """Remove the checkpoints that nobody needs any more; only the attempt that owns the run may call this.
+
+    What stays: the `keep` newest usable ones, the steps in `best`, and whatever is newer than the newest usable one.
+    What goes: all other `step-N` folders and the leavings of killed writers. While nothing is usable, only leavings go.
+
+    Args:
+        run: folder of the run.
+        keep: how many to keep, at least 1.
+        best: steps to keep whatever their age.
+
+    Returns:
+        The `step-N` folders that were removed.
+    """
+    if keep < 1:
+        raise ValueError(f"prune must keep at least the newest usable checkpoint, got keep={keep}")
+    folder = run / "checkpoints"
+    usable = [info.step for info in list_checkpoints(run) if info.usable]
+    kept = set(usable[:keep]) | set(best)
+    removed = [path for step, path in steps(folder) if usable and step < usable[0] and step not in kept]
+    for path in removed:
+        # Deleting takes many calls; a rename takes one. So a killed prune leaves no half of a checkpoint behind.
+        move_aside(path)
+    if removed:
+        sync_folder(folder)
+    for leaving in _leavings(folder):
+        shutil.rmtree(leaving)
+    return removed
+
+
+def steps(folder: Path) -> list[tuple[int, Path]]:
+    """The `(step, path)` of every `step-N` in a run's checkpoints folder, newest first, usable or not."""
+    if not folder.is_dir():
+        return []
+    named = ((_STEP.fullmatch(path.name), path) for path in folder.iterdir())
+    return sorted(((int(match[1]), path) for match, path in named if match), reverse=True)
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a checkpoint so that it no longer counts; `prune` deletes it later.
+
+    Returns:
+        Its new place.
+    """
+    aside = path.with_name(f"{ASIDE}{path.name}-{secrets.token_hex(4)}")
+    path.rename(aside)
+    return aside
+
+
+def read_commit(checkpoint: Path) -> Commit:
+    """What the COMMIT of a checkpoint says, without looking at any other file.
+
+    Raises:
+        CheckpointError: there is no such folder, no COMMIT, or nothing that one can read in it.
+    """
+    if not checkpoint.is_dir():
+        raise CheckpointError(f"{checkpoint}: there is no such checkpoint folder")
+    path = checkpoint / COMMIT
+    if not path.is_file():
+        raise CheckpointError(
+            f"{checkpoint}: it was never committed (no {COMMIT}: its writer was stopped before the end)"
+        )
+    value = _read_object(checkpoint, COMMIT, path.read_bytes())
+    match value:
+        case {"step": int(step), "attempt": int(attempt), "manifest": str(digest)}:
+            return Commit(step, attempt, digest)
+        case _:
+            raise _damaged(checkpoint, f"{COMMIT} holds {value!r:.80}, expected step, attempt and manifest")
+
+
+def manifest_bytes(files: dict[str, tuple[str, int]]) -> bytes:
+    """The bytes of a MANIFEST.json for `{name: (sha256, bytes)}`."""
+    entries = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in sorted(files.items())}
+    return json.dumps({"files": entries}, indent=1).encode() + b"\n"
+
+
+def safe_name(name: str) -> bool:
+    """Whether a name stays inside its checkpoint: relative, plain, and not one of the two names with a meaning."""
+    path = PurePosixPath(name)
+    plain = name == str(path) and not path.is_absolute() and not {"..", ".", ""} & set(path.parts)
+    return plain and "\0" not in name and name not in (MANIFEST, COMMIT)
+
+
+def digest_file(path: Path) -> str:
+    """The sha256 of a file in hexadecimal, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _inspect(step: int, path: Path) -> CheckpointInfo:
+    try:
+        commit = verify(path)
+    except CheckpointError as error:
+        return CheckpointInfo(step, path, usable=False, reason=str(error))
+    except OSError as error:
+        # A bad disk block or a folder that somebody deletes while we look: it cannot be used either.
+        return CheckpointInfo(step, path, usable=False, reason=f"{path}: it cannot be read: {error}")
+    if commit.step != step:
+        return CheckpointInfo(step, path, usable=False, reason=f"{path}: {COMMIT} is the one of step {commit.step}")
+    return CheckpointInfo(step, path, usable=True, reason="")
+
+
+def _read_manifest(checkpoint: Path, commit: Commit) -> dict[str, tuple[str, int]]:
+    path = checkpoint / MANIFEST
+    if not path.is_file():
+        raise _damaged(checkpoint, f"{MANIFEST} is missing")
+    data = path.read_bytes()
+    if (actual := hashlib.sha256(data).hexdigest()) != commit.manifest:
+        raise _damaged(checkpoint, f"{MANIFEST} has sha256 {actual}, {COMMIT} says {commit.manifest}")
+    match _read_object(checkpoint, MANIFEST, data):
+        case {"files": dict(files)} if all(map(safe_name, files)):
+            return {name: _entry(checkpoint, name, value) for name, value in files.items()}
+        case _:
+            raise _damaged(checkpoint, f"{MANIFEST} has no table of plain file names under 'files'")
+
+
+def _entry(checkpoint: Path, name: str, value: Any) -> tuple[str, int]:
+    match value:
+        case {"sha256": str(digest), "bytes": int(size)} if _SHA256.fullmatch(digest):
+            return digest, size
+        case _:
+            raise _damaged(checkpoint, f"{MANIFEST} says {value!r:.80} of {name}, expected sha256 and bytes")
+
+
+def _read_object(checkpoint: Path, name: str, data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(checkpoint, f"{name} is no JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise _damaged(checkpoint, f"{name} holds {value!r:.80}, expected an object")
+    return value
+
+
+def _files(checkpoint: Path) -> Iterator[str]:
+    for path in checkpoint.rglob("*"):
+        name = path.relative_to(checkpoint).as_posix()
+        if path.is_symlink():
+            raise _damaged(checkpoint, f"{name} is a link, expected a file")
+        if not path.is_dir() and name not in (MANIFEST, COMMIT):
+            yield name
+
+
+def _leavings(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.name.startswith((TEMPORARY, ASIDE)) and path.is_dir()]
+
+
+def _damaged(checkpoint: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{checkpoint}: damaged: {what}")

@@ -1,0 +1,124 @@
+"""Append-only files of one JSON object per line, written by several processes and cut short by kills.
+
+A line is one `write` to a file opened for appending: the kernel puts each whole line behind the others. A writer that
+is killed in the middle can leave a torn line; readers pass over it, and the next writer starts on a line of its own.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ipt_platform.errors import InfrastructureError
+
+_BLOCK = 1 << 16
+
+
+def append_line(path: Path, value: dict[str, Any], sync: bool = False) -> None:
+    """Append one object as one line.
+
+    Numbers that JSON does not know are written as the strings "NaN", "Infinity" and "-Infinity".
+
+    Args:
+        path: the file; created if missing.
+        value: what json.dumps can write.
+        sync: wait until the disk has it.
+
+    Raises:
+        InfrastructureError: only a part of the line could be written (the disk is full).
+    """
+    line = json.dumps(_finite(value), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        if _torn(descriptor):
+            line = b"\n" + line
+        written = os.write(descriptor, line)
+        if written != len(line):
+            raise InfrastructureError(f"{path}: wrote {written} of {len(line)} bytes of a line; is the disk full?")
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
+    """The objects of a file in order, without torn lines; [] if there is no file.
+
+    Args:
+        path: the file.
+        tail: only the last so many lines; the file is then read from its end.
+    """
+    if not path.is_file():
+        return []
+    if tail is None:
+        return list(_objects(path.read_bytes().split(b"\n")))
+    return list(_objects(last_lines(path, tail)))
+
+
+def last_lines(path: Path, count: int) -> list[bytes]:
+    """The last `count` lines of a file that are not empty, in order, without reading what stands before them."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        data = b""
+        while position > 0 and len(_full(data)) <= count:
+            size = min(_BLOCK, position)
+            position -= size
+            file.seek(position)
+            data = file.read(size) + data
+    return _full(data)[-count:] if count > 0 else []
+
+
+class Follower:
+    """Hands out the complete lines that a growing file got since the last look; the file may not exist yet."""
+
+    def __init__(self, path: Path, from_end: bool = False):
+        self.path = path
+        self._position = path.stat().st_size if from_end and path.is_file() else 0
+
+    def poll(self) -> list[bytes]:
+        """The new complete lines, without line ends; a line that is still being written waits for the next look."""
+        if not self.path.is_file():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._position)
+            data = file.read()
+        complete = data[: data.rfind(b"\n") + 1]
+        self._position += len(complete)
+        return complete.splitlines()
+
+    def poll_objects(self) -> list[dict[str, Any]]:
+        """The objects in the new complete lines, without torn ones."""
+        return list(_objects(self.poll()))
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case dict():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case _:
+            return value
+
+
+def _torn(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def _full(data: bytes) -> list[bytes]:
+    return [line for line in data.split(b"\n") if line.strip()]
+
+
+def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # torn by a kill, or empty
+        if isinstance(value, dict):
+            yield value

@@ -1,0 +1,51 @@
+"""What training reports: one line each in metrics.jsonl.
+
+A training line holds `time, attempt, step, steps, stage, loss {task: float}, lr, grad_norm, bias_grad_norm,
+images_per_second, data_wait_share` (0 to 1), `seconds` (since the attempt began) and `eta_seconds`.
+An evaluation line holds `time, attempt, step` and `evaluation {set: {task: {"psnr": dB, ...}}}`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from ipt_platform.observe.events import utc_now
+from ipt_platform.observe.jsonl import append_line, read_lines
+from ipt_platform.observe.rundir import RunDir
+
+_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def append_metrics(
+    run: RunDir, fields: Mapping[str, Any], *, clock: Callable[[], datetime] = utc_now
+) -> dict[str, Any]:
+    """Append one report; its time is added.
+
+    Returns:
+        The line as it was written.
+    """
+    line = {"time": clock().isoformat(timespec="milliseconds"), **fields}
+    append_line(run.metrics, line)
+    return line
+
+
+def read_metrics(run: RunDir, tail: int | None = None) -> list[dict[str, Any]]:
+    """The reports in order ([] before the first), without lines torn by a kill; `tail` reads only the last ones.
+
+    After a resume the same step can stand there twice: the later line is the one that counts.
+    """
+    return [revive(line) for line in read_lines(run.metrics, tail)]
+
+
+def revive(value: Any) -> Any:
+    """Turn the strings that stand for not-a-number and infinity in a line back into floats."""
+    match value:
+        case str():
+            return _NUMBERS.get(value, value)
+        case dict():
+            return {key: revive(each) for key, each in value.items()}
+        case list():
+            return [revive(each) for each in value]
+        case _:
+            return value
