@@ -1,0 +1,1 @@
+"""How good a model is: metrics under named protocols, frozen test sets, reports. Imports neither Ray nor the web."""

@@ -1,0 +1,1 @@
+"""Pictures in, restored pictures out: reading and writing files, tiles, whole folders."""

@@ -1,0 +1,110 @@
+"""Pictures of any size by overlapping tiles, without seams.
+
+Every tile is cut with more context than it contributes: of an overlap, the outer part of each tile is thrown away
+(there the tile lacks the neighbourhood the whole picture has) and the two tiles are blended over the middle part by a
+raised cosine. A model that looks no further than the part thrown away gives exactly the result of the whole picture.
+
+Tiles start at multiples of `ALIGN` pixels, so that a model with downsampling steps or windows sees them in the same
+phase as in the whole picture; sizes are left as they come (the last tile of a row is what remains), padding is the
+model's own.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ipt_platform.errors import UsageError
+
+Restorer = Callable[[torch.Tensor], torch.Tensor]
+ALIGN = 64
+DEFAULT_TILE = 512
+DEFAULT_OVERLAP = 64
+# Of an overlap, the share thrown away on each side; the rest is blended.
+DISCARD = 3 / 8
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis: pixels `[start, stop)` and the weight of each, all spans summing to one everywhere."""
+
+    start: int
+    stop: int
+    weight: np.ndarray
+
+
+@torch.inference_mode()
+def restore_tiled(
+    model: Restorer,
+    image: torch.Tensor,
+    tile: int = DEFAULT_TILE,
+    overlap: int = DEFAULT_OVERLAP,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
+    """Restore a picture tile by tile; a picture that fits into one tile goes through the model whole.
+
+    Args:
+        model: maps `[1, 3, h, w]` to `[1, 3, h, w]` for any h, w up to `tile`.
+        image: `[1, 3, H, W]` float32 in [0, 1], on the device of the model.
+        tile: longest side given to the model, a multiple of 64 pixels.
+        overlap: pixels two neighbouring tiles share, a multiple of 64, at most half the tile.
+        on_tile: called after each tile with (tiles done, tiles in all).
+
+    Returns:
+        `[1, 3, H, W]` float32, not clipped.
+
+    Raises:
+        UsageError: tile or overlap is not such a multiple.
+    """
+    _check_sizes(tile, overlap)
+    height, width = image.shape[-2:]
+    rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
+    restored = torch.zeros_like(image, dtype=torch.float32)
+    done = 0
+    for row in rows:
+        for column in columns:
+            window = (..., slice(row.start, row.stop), slice(column.start, column.stop))
+            weight = torch.from_numpy(np.outer(row.weight, column.weight)).to(image.device, torch.float32)
+            restored[window] += model(image[window]).float() * weight
+            done += 1
+            if on_tile:
+                on_tile(done, len(rows) * len(columns))
+    return restored
+
+
+def spans(length: int, tile: int, overlap: int) -> list[Span]:
+    """Where the tiles of one axis lie and how much each pixel of each counts (a partition of unity)."""
+    steps = max(0, math.ceil((length - tile) / (tile - overlap)))
+    # The last tile moves back, in whole steps of ALIGN, to have as much context as fits.
+    last = max(0, math.ceil((length - tile) / ALIGN) * ALIGN)
+    starts = [min(k * (tile - overlap), last) for k in range(steps + 1)]
+    pieces = [(start, min(start + tile, length)) for start in starts]
+    raw = [_weight(start, stop, length, overlap) for start, stop in pieces]
+    total = np.zeros(length)
+    for (start, stop), weight in zip(pieces, raw, strict=True):
+        total[start:stop] += weight
+    return [Span(start, stop, weight / total[start:stop]) for (start, stop), weight in zip(pieces, raw, strict=True)]
+
+
+def _weight(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
+    """One inside; at an edge that is not the picture's own: zero, then a raised cosine, over the overlap."""
+    discarded = int(overlap * DISCARD)
+    blended = overlap - 2 * discarded
+    ramp = np.sin((np.arange(blended) + 0.5) / blended * math.pi / 2) ** 2
+    edge = np.concatenate([np.zeros(discarded), ramp])
+    weight = np.ones(stop - start)
+    if start > 0:
+        weight[: len(edge)] = edge
+    if stop < length:
+        weight[-len(edge) :] = edge[::-1]
+    return weight
+
+
+def _check_sizes(tile: int, overlap: int) -> None:
+    for name, value in (("tile", tile), ("overlap", overlap)):
+        if value < ALIGN or value % ALIGN:
+            raise UsageError(f"{name} is {value} pixels: expected a multiple of {ALIGN}, at least {ALIGN}")
+    if overlap * 2 > tile:
+        raise UsageError(f"overlap is {overlap} pixels for tiles of {tile}: expected at most half the tile")

@@ -1,0 +1,64 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from ipt_platform.errors import DataError
+from ipt_platform.evaluate.triptych import CAPTION_HEIGHT, SEPARATOR, detailed_region, triptych
+
+
+def decode(png: bytes) -> np.ndarray:
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def test_the_three_pictures_stand_side_by_side_pixel_for_pixel():
+    clean = skimage.data.chelsea()[:150, :200]
+    degraded = clean / 255 + 2.0
+    restored = 1 - clean.astype(np.float32) / 255
+
+    drawn = decode(triptych(degraded, restored, clean, 20.17, 30.5))
+
+    step = 200 + SEPARATOR
+    assert drawn.shape == (CAPTION_HEIGHT + 150, 3 * 200 + 2 * SEPARATOR, 3)
+    assert (drawn[CAPTION_HEIGHT:, :200] == 255).all()
+    np.testing.assert_array_equal(drawn[CAPTION_HEIGHT:, step : step + 200], 255 - clean)
+    np.testing.assert_array_equal(drawn[CAPTION_HEIGHT:, 2 * step :], clean)
+
+
+def test_captions_differ_with_the_numbers():
+    clean = skimage.data.chelsea()[:64, :200]
+
+    better, worse = (decode(triptych(clean, clean, clean, 20, value)) for value in (math.inf, 31.2))
+
+    assert not np.array_equal(better[:CAPTION_HEIGHT], worse[:CAPTION_HEIGHT])
+    np.testing.assert_array_equal(better[CAPTION_HEIGHT:], worse[CAPTION_HEIGHT:])
+
+
+def test_narrow_pictures_still_carry_whole_captions():
+    clean = np.zeros((40, 16, 3), np.uint8)
+
+    drawn = decode(triptych(clean, clean, clean, 20, 30))
+
+    assert drawn.shape[1] > 3 * 100
+
+
+def test_a_large_picture_is_shown_where_its_detail_is():
+    picture = np.full((600, 900, 3), 128, np.uint8)
+    picture[350:450, 700:800] = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+
+    top, left, height, width = detailed_region(picture, 256)
+
+    assert (height, width) == (256, 256)
+    assert top <= 350
+    assert top + height >= 450
+    assert left <= 700
+    assert left + width >= 800
+    drawn = decode(triptych(picture, picture, picture, 1, 2, max_side=256))
+    assert drawn.shape == (CAPTION_HEIGHT + 256, 3 * 256 + 2 * SEPARATOR, 3)
+
+
+def test_pictures_of_unlike_shapes_are_refused():
+    with pytest.raises(DataError, match="one shape"):
+        triptych(np.zeros((8, 8, 3)), np.zeros((8, 8, 3)), np.zeros((8, 9, 3), np.uint8), 1, 2)
