@@ -1,0 +1,176 @@
+"""What the schema cannot know: whether tasks, shards and sets exist, and whether the numbers of a job fit together.
+
+Each check says which values it needs. Where the schema refused one of them only that check is left out, so that one
+wrong key hides nothing else.
+"""
+
+from collections.abc import Callable, Collection
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from ipt_platform.data.degradations import DEGRADATIONS
+from ipt_platform.data.degradations.base import Degradation
+from ipt_platform.errors import Problem, SpecError
+from ipt_platform.spec.dataset import find_shards, resolve_set
+from ipt_platform.spec.job import EvaluateJob, TrainJob
+from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
+from ipt_platform.spec.problems import problems_of
+from ipt_platform.spec.source import Document, KeyPath
+from ipt_platform.spec.task import TaskSpec, load_task
+
+
+def semantic_problems(
+    document: Document, model: type[TrainJob] | type[EvaluateJob], refused: Collection[KeyPath], base: Path
+) -> list[Problem]:
+    """Every problem beyond the schema, in the order of the file's lines.
+
+    Args:
+        document: The job file.
+        model: The job's model.
+        refused: Key paths of the schema's errors.
+        base: What relative paths are relative to.
+    """
+    found: list[Problem] = []
+    for needs, check in CHECKS[model]:
+        if not any(_touch(tuple(need.split(".")), path) for need in needs for path in refused):
+            values = [_value(model, document.value, need.split(".")) for need in needs]
+            found += check(document, base, *values)
+    return sorted(found, key=lambda problem: problem.line)
+
+
+def warnings(job: TrainJob | EvaluateJob) -> list[str]:
+    """Settings of a valid job that have no effect, and gaps its author may not have meant; one sentence each."""
+    if isinstance(job, EvaluateJob):
+        return []
+    said = []
+    if job.train.mode == "mixed" and job.model.bias != BiasSpec():
+        said.append("model.bias is ignored: train.mode mixed trains a plain backbone without task biases")
+    if job.data.carrier == "local" and job.data.cpus != DataSpec.model_fields["cpus"].default:
+        said.append("data.cpus is ignored: data.carrier local uses threads inside the worker")
+    if not job.evaluate.sets:
+        without = "evaluate.every is ignored" if job.evaluate.every else "nothing is measured"
+        said.append(f"{without}: evaluate.sets is empty; name a test set to get PSNR and SSIM")
+    return said
+
+
+def _touch(one: KeyPath, other: KeyPath) -> bool:
+    """Whether one path leads to or through the other."""
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
+
+
+def _value(model: type[BaseModel], raw: Any, path: list[str]) -> Any:
+    """The value at `path` as the schema has it, defaults included; the rest of the document need not be right."""
+    field = model.model_fields[path[0]]
+    if path[0] not in raw:
+        return reduce(getattr, path[1:], field.get_default())
+    if path[1:]:
+        inner = field.annotation
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        return _value(inner, raw[path[0]], path[1:])
+    return TypeAdapter(field.rebuild_annotation()).validate_python(raw[path[0]])
+
+
+def _train_tasks(document: Document, base: Path, tasks: dict[str, TaskUse]) -> list[Problem]:
+    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, TaskSpec.training)]
+
+
+def _evaluate_tasks(document: Document, base: Path, tasks: dict[str, TaskProbe]) -> list[Problem]:
+    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, TaskSpec.testing)]
+
+
+def _task(
+    document: Document, name: str, params: dict[str, Any], build: Callable[[TaskSpec, dict[str, Any]], Degradation]
+) -> list[Problem]:
+    where = _task_path(document, name)
+    try:
+        task = load_task(name)
+    except SpecError as error:
+        return [problem if problem.file else document.problem(where, problem.message) for problem in error.problems]
+    try:
+        build(task, params)
+    except ValidationError as error:
+        degradation = DEGRADATIONS.get(str(task.degradation.get("name")))
+        return problems_of(error, degradation, document, (*where, "params"))
+    except SpecError as error:
+        return [document.problem((*where, "params"), problem.message) for problem in error.problems]
+    return []
+
+
+def _task_path(document: Document, name: str) -> KeyPath:
+    """Where the file names the task: as a key of the mapping, or as an item of the list."""
+    raw = document.value.get("tasks")
+    return ("tasks", raw.index(name)) if isinstance(raw, list) else ("tasks", name)
+
+
+def _shards(document: Document, base: Path, patterns: tuple[str, ...]) -> list[Problem]:
+    many = isinstance(document.value["data"]["shards"], list)
+    problems = []
+    for position, pattern in enumerate(patterns):
+        try:
+            find_shards((pattern,), base)
+        except SpecError as error:
+            where = ("data", "shards", position) if many else ("data", "shards")
+            problems += [document.problem(where, problem.message) for problem in error.problems]
+    return problems
+
+
+def _batch(document: Document, base: Path, stages: tuple[Stage, ...], accumulate: int, workers: int) -> list[Problem]:
+    parts = workers * accumulate
+    return [
+        document.problem(
+            ("train", "stages", position, "images"),
+            f"{stage.images} images cannot be shared equally by cluster.workers {workers} x train.accumulate "
+            f"{accumulate} = {parts}; use a multiple of {parts}, such as {-(-stage.images // parts) * parts}",
+        )
+        for position, stage in enumerate(stages)
+        if stage.images % parts
+    ]
+
+
+def _warmup(document: Document, base: Path, stages: tuple[Stage, ...], warmup: int) -> list[Problem]:
+    steps = sum(stage.steps for stage in stages)
+    if warmup < steps:
+        return []
+    message = f"a warm-up of {warmup} steps never ends: the stages have {steps} steps together"
+    return [document.problem(("train", "schedule", "warmup"), message)]
+
+
+def _train_sets(document: Document, base: Path, sets: tuple[str, ...]) -> list[Problem]:
+    return _sets(document, base, ("evaluate", "sets"), sets)
+
+
+def _evaluate_sets(document: Document, base: Path, sets: tuple[str, ...]) -> list[Problem]:
+    return _sets(document, base, ("sets",), sets)
+
+
+def _sets(document: Document, base: Path, where: KeyPath, sets: tuple[str, ...]) -> list[Problem]:
+    problems = []
+    for position, name in enumerate(sets):
+        place = (*where, position)
+        try:
+            resolve_set(name, base)
+        except SpecError as error:
+            # A wrong card is named by its own file and line; the rest is about this line of the job.
+            problems += [
+                problem if problem.file else document.problem(place, problem.message) for problem in error.problems
+            ]
+        if name in sets[:position]:
+            problems.append(document.problem(place, f"set '{name}' stands twice in the list; name each set once"))
+    return problems
+
+
+CHECKS: dict[type[TrainJob] | type[EvaluateJob], list[tuple[tuple[str, ...], Callable[..., list[Problem]]]]] = {
+    TrainJob: [
+        (("tasks",), _train_tasks),
+        (("data.shards",), _shards),
+        (("train.stages", "train.accumulate", "cluster.workers"), _batch),
+        (("train.stages", "train.schedule.warmup"), _warmup),
+        (("evaluate.sets",), _train_sets),
+    ],
+    EvaluateJob: [(("tasks",), _evaluate_tasks), (("sets",), _evaluate_sets)],
+}

@@ -1,0 +1,96 @@
+"""The job file: one model per kind, and `Job`, the union that `kind` tells apart."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
+
+from ipt_platform.spec.base import Many, Name, Spec, Text, named, weighted
+from ipt_platform.spec.parts import (
+    NO_S3,
+    CheckpointSpec,
+    ClusterSpec,
+    DataSpec,
+    EvaluateSpec,
+    ModelSpec,
+    TaskProbe,
+    TaskUse,
+    TrainSpec,
+)
+from ipt_platform.spec.words import Protocol
+
+TaskUses = Annotated[
+    dict[Name, TaskUse],
+    BeforeValidator(weighted, json_schema_input_type=list[str] | dict[str, int | TaskUse]),
+    Field(min_length=1),
+]
+TaskProbes = Annotated[
+    dict[Name, TaskProbe],
+    BeforeValidator(named, json_schema_input_type=list[str] | dict[str, TaskProbe]),
+    Field(min_length=1),
+]
+
+
+class _JobBase(Spec):
+    """What every kind of job has."""
+
+    apiVersion: Literal["ipt/v1"] = Field(description="Version of this format: ipt/v1.")  # noqa: N815 (as Kubernetes spells it)
+    name: Name = Field(
+        description="Names the runs of this job: lower-case letters, digits and dashes, at most 63 characters."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="Start of every random choice: order, crops, degradations, first weights.",
+    )
+    storage: Text = Field(
+        default="runs", description="Folder that holds the runs; relative to the directory the command runs in."
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def _no_s3(cls, storage: str) -> str:
+        if storage.startswith("s3://"):
+            raise ValueError(NO_S3)
+        return storage
+
+
+class TrainJob(_JobBase):
+    """Train one backbone for several tasks, with or without task biases."""
+
+    kind: Literal["train"] = Field(description="train: learn a backbone and its task biases from clean photographs.")
+    model: ModelSpec = Field(description="The network.")
+    tasks: TaskUses = Field(
+        description="What to restore: [denoise, deblur], or with crops per image {denoise: 2, deblur: 1}, or with "
+        "parameters {denoise: {weight: 2, params: {sigma: 25}}}."
+    )
+    data: DataSpec = Field(description="The clean photographs.")
+    train: TrainSpec = Field(description="How weights are learned.")
+    evaluate: EvaluateSpec = Field(default=EvaluateSpec(), description="Measuring during and after training.")
+    checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="What is kept while the run goes on.")
+    cluster: ClusterSpec = Field(default=ClusterSpec(), description="The machines to ask for.")
+
+
+class EvaluateJob(_JobBase):
+    """Measure a checkpoint on frozen test sets."""
+
+    kind: Literal["evaluate"] = Field(description="evaluate: measure a checkpoint on frozen test sets.")
+    checkpoint: Text = Field(
+        description="What to measure: a run id, the folder of a run, or the folder of a checkpoint."
+    )
+    tasks: TaskProbes = Field(
+        description="What to restore: [denoise, deblur], or with parameters {denoise: {params: {sigma: 25}}}."
+    )
+    sets: Many[Text] = Field(
+        min_length=1,
+        description="Test sets: names of dataset cards (datasets/NAME.yaml), folders of pictures, or shards.",
+    )
+    protocol: Protocol = Field(
+        default="rgb-uint8",
+        description="How PSNR and SSIM are measured: on float RGB, on RGB rounded to 8 bits, or on the luma of that.",
+    )
+
+
+Job = Annotated[TrainJob | EvaluateJob, Field(discriminator="kind")]
+JOB: TypeAdapter[TrainJob | EvaluateJob] = TypeAdapter(Job)
+JOB_KINDS: dict[str, type[TrainJob] | type[EvaluateJob]] = {"train": TrainJob, "evaluate": EvaluateJob}

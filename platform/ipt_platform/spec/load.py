@@ -1,0 +1,104 @@
+"""A job file in, a checked job out; and back: the text that is stored with a run, and the difference of two jobs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ipt_platform.errors import SpecError
+from ipt_platform.spec.checks import semantic_problems
+from ipt_platform.spec.job import JOB, JOB_KINDS, EvaluateJob, TrainJob
+from ipt_platform.spec.overrides import apply_overrides
+from ipt_platform.spec.problems import problems_of, shown
+from ipt_platform.spec.source import CoreDumper, Document, load_yaml
+
+ORDER = ("apiVersion", "kind", "name", "seed", "model", "tasks", "data", "train", "evaluate", "checkpoint", "cluster")
+ABSENT = "(absent)"
+
+
+@dataclass(frozen=True)
+class LoadedJob:
+    """A job and the file it came from."""
+
+    job: TrainJob | EvaluateJob
+    document: Document
+
+
+def load_job(path: Path | str, overrides: Sequence[str] = (), base: Path = Path()) -> LoadedJob:
+    """Read, override and check a job file.
+
+    Args:
+        path: The YAML file.
+        overrides: `KEY=VALUE` texts of `--set`, applied in order.
+        base: What relative paths in the job are relative to: the directory the command runs in.
+
+    Raises:
+        NotFoundError: No such file.
+        UsageError: The file cannot be read.
+        SpecError: The job is wrong: YAML, schema or meaning; carries every problem with its line.
+    """
+    document = apply_overrides(load_yaml(path), overrides)
+    return LoadedJob(check_job(document, base), document)
+
+
+def check_job(document: Document, base: Path = Path()) -> TrainJob | EvaluateJob:
+    """The job in a document, after schema and semantic checks.
+
+    Raises:
+        SpecError: Every problem of both.
+    """
+    try:
+        job = JOB.validate_python(document.value)
+    except ValidationError as error:
+        model = _model_of(document.value)
+        problems = problems_of(error, model, document, tagged=True)
+        if model is not None:
+            refused = {detail["loc"][1:] for detail in error.errors()}
+            problems += semantic_problems(document, model, refused, base)
+        raise SpecError(sorted(problems, key=lambda problem: problem.line)) from error
+    problems = semantic_problems(document, type(job), (), base)
+    if problems:
+        raise SpecError(problems)
+    return job
+
+
+def dump_job(job: TrainJob | EvaluateJob) -> str:
+    """The resolved job as YAML, every default written out; `load_job` of it gives an equal job."""
+    plain = job.model_dump(mode="json")
+    ordered = {name: plain[name] for name in (*ORDER, *plain) if name in plain}
+    return yaml.dump(ordered, Dumper=CoreDumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def job_diff(old: TrainJob | EvaluateJob, new: TrainJob | EvaluateJob) -> list[str]:
+    """What changed from one job to another, one `path: old -> new` per value; empty when they are equal."""
+    before, after = _leaves(old.model_dump(mode="json")), _leaves(new.model_dump(mode="json"))
+    return [
+        f"{path}: {_text(before, path)} -> {_text(after, path)}"
+        for path in dict.fromkeys([*before, *after])
+        if path not in before or path not in after or before[path] != after[path]
+    ]
+
+
+def _model_of(value: Any) -> type[TrainJob] | type[EvaluateJob] | None:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    return JOB_KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Dotted path to every value that is no container (or an empty one)."""
+    if isinstance(value, dict) and value:
+        items = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list) and value:
+        items = [(str(position), inner) for position, inner in enumerate(value)]
+    else:
+        return {path: value}
+    return {
+        leaf: found for key, inner in items for leaf, found in _leaves(inner, f"{path}.{key}" if path else key).items()
+    }
+
+
+def _text(leaves: dict[str, Any], path: str) -> str:
+    return shown(leaves[path]) if path in leaves else ABSENT

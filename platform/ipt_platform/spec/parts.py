@@ -1,0 +1,236 @@
+"""The sections of a job file, one model each; `job.py` puts them together.
+
+Every field says in its description what it means and in which unit: that text is the JSON Schema, the editor's help and
+the reference in the docs.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, Strict, field_validator
+
+from ipt_platform.spec.base import Many, Replacements, Spec, Text, Texts
+from ipt_platform.spec.words import Allocation, Backbone, Carrier, LayerGroup, Loss, Mode, Precision, Protocol
+
+NO_S3 = "storage on s3:// is not supported yet; give a local path (a mounted file system works)"
+
+
+class BiasSpec(Spec):
+    """The low-rank task bias `B1 @ B2` that each task adds to the weights of the named layer groups."""
+
+    rank: int = Field(
+        default=16,
+        ge=1,
+        le=4096,
+        description="Inner dimension r of B1 [n_out, r] and B2 [r, n_in]; capped at each layer's full rank.",
+    )
+    allocation: Allocation = Field(
+        default="constant",
+        description="constant: the same rank in every layer (the paper's choice); proportional: ranks in proportion "
+        "to each layer's full rank.",
+    )
+    targets: Many[LayerGroup] = Field(
+        default=("output", "sampling", "reduction", "qkv", "proj", "ffn"),
+        min_length=1,
+        description="Layer groups that get a task bias (the paper's Table 2); the others are shared by all tasks.",
+    )
+    depthwise: bool = Field(
+        default=False,
+        description="Give depthwise convolutions a dense task bias too (low rank saves nothing on k x k filters).",
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _can_be_biased(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if "norm" in targets:
+            raise ValueError("'norm' weights are vectors, which have no low-rank bias; leave them out")
+        if "depthwise" in targets:
+            raise ValueError("depthwise weights get a dense bias, not a low-rank one; write depthwise: true instead")
+        twice = next((name for position, name in enumerate(targets) if name in targets[:position]), None)
+        if twice is not None:
+            raise ValueError(f"'{twice}' stands twice in the list; name each layer group once")
+        return targets
+
+
+class ModelSpec(Spec):
+    """The network: one backbone for all tasks, and how much of it each task may bend."""
+
+    backbone: Backbone = Field(
+        description="Network shared by all tasks: iptv2-tiny (about 0.5 M parameters, trains on a CPU), iptv2-small "
+        "(about 4 M) or iptv2-base (26 M, the paper's size)."
+    )
+    bias: BiasSpec = Field(default=BiasSpec(), description="The task biases; without effect in train.mode mixed.")
+
+
+class TaskUse(Spec):
+    """How a training job uses a task."""
+
+    weight: int = Field(default=1, ge=1, le=64, description="Crops of this task that are cut from each image.")
+    params: Replacements = Field(
+        default_factory=dict,
+        description="Training degradation parameters that replace the task's own, such as {sigma: 25} (grey levels).",
+    )
+
+
+class TaskProbe(Spec):
+    """How an evaluation uses a task."""
+
+    params: Replacements = Field(
+        default_factory=dict,
+        description="Degradation parameters of the test pictures that replace the task's own, such as {sigma: 25}.",
+    )
+
+
+class DataSpec(Spec):
+    """Where the clean photographs are and how they reach the trainers."""
+
+    shards: Texts = Field(
+        min_length=1,
+        description="WebDataset tars of clean images: a path, a glob (datasets/sample/train-*.tar), a range "
+        "(shard-{000000..000127}.tar) or a list of those; relative to the directory the command runs in.",
+    )
+    carrier: Carrier = Field(
+        default="ray",
+        description="ray: a Ray Data pipeline (what a cluster's CPU nodes need); local: threads inside each worker. "
+        "Both give the same bytes.",
+    )
+    max_bad: float = Field(
+        default=0.001,
+        ge=0,
+        le=1,
+        description="Share of samples that may be unusable (counted, named, replaced) before the run fails.",
+    )
+    prefetch: int = Field(default=4, ge=1, le=1024, description="Steps of data prepared ahead of training.")
+    cpus: float = Field(default=0.5, ge=0, le=1024, description="CPU cores reserved for the stream of each worker.")
+
+    @field_validator("shards")
+    @classmethod
+    def _no_s3(cls, shards: tuple[str, ...]) -> tuple[str, ...]:
+        if any(pattern.startswith("s3://") for pattern in shards):
+            raise ValueError(
+                "shards on s3:// are not supported yet; copy them to a local path or a mounted file system"
+            )
+        return shards
+
+
+class Stage(Spec):
+    """A stretch of training with one patch and batch size."""
+
+    steps: int = Field(ge=1, le=100_000_000, description="Optimizer steps in this stage.")
+    patch: int = Field(ge=16, le=4096, description="Side of the square crops, in pixels.")
+    images: int = Field(
+        ge=1,
+        le=1_000_000,
+        description="Images per step over all workers; each gives one crop per task (times its weight). Divisible by "
+        "cluster.workers x train.accumulate.",
+    )
+
+
+class OptimizerSpec(Spec):
+    """AdamW, with a setting for shared weights and one for task biases (which see only their own task's crops)."""
+
+    lr: float = Field(default=3e-4, gt=0, le=1, description="Peak learning rate of the shared weights.")
+    bias_lr: float = Field(default=1e-3, gt=0, le=1, description="Peak learning rate of the task biases.")
+    weight_decay: float = Field(default=1e-4, ge=0, le=1, description="Decoupled weight decay of the shared weights.")
+    bias_weight_decay: float = Field(
+        default=1e-4,
+        ge=0,
+        le=1,
+        description="Decoupled weight decay of the task biases: moves what tasks have in common to the backbone.",
+    )
+    betas: Annotated[tuple[float, float], Strict(False)] = Field(
+        default=(0.9, 0.999), description="AdamW's decay rates of the first and second moment, each in [0, 1)."
+    )
+    grad_clip: float | None = Field(
+        default=1.0, gt=0, description="Largest gradient norm of the shared weights; null: no clipping."
+    )
+    bias_grad_clip: float | None = Field(
+        default=1.0, gt=0, description="Largest gradient norm of all task biases together; null: no clipping."
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _decay_rates(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"expected two numbers from 0 up to, but not including, 1, found {list(betas)}")
+        return betas
+
+
+class ScheduleSpec(Spec):
+    """Learning rates over time: linear warm-up, then half a cosine."""
+
+    warmup: int = Field(default=0, ge=0, description="Steps over which the learning rates rise from 0 to their peak.")
+    final_lr_ratio: float = Field(
+        default=0.01, ge=0, le=1, description="Learning rates at the last step, as a share of their peak."
+    )
+
+
+class TrainSpec(Spec):
+    """How weights are learned."""
+
+    mode: Mode = Field(
+        default="synchronous",
+        description="synchronous: backbone and task biases are learned together; mixed: one plain backbone for all "
+        "tasks (the baseline), on the same crops.",
+    )
+    stages: Many[Stage] = Field(min_length=1, description="Stretches of training, in order.")
+    optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="Learning rates, decay and clipping.")
+    schedule: ScheduleSpec = Field(default=ScheduleSpec(), description="Learning rates over time.")
+    loss: Loss = Field(
+        default="charbonnier", description="l1: mean |x|; charbonnier: mean sqrt(x^2 + 1e-6), smooth at zero."
+    )
+    ema: float | None = Field(
+        default=0.999,
+        gt=0,
+        lt=1,
+        description="Decay per step of the averaged weights that are evaluated and restored with; null: none.",
+    )
+    precision: Precision = Field(default="fp32", description="bf16: autocast, where the hardware has it.")
+    accumulate: int = Field(
+        default=1, ge=1, le=4096, description="Parts each worker's share of a step is split into, to save memory."
+    )
+    compile: bool = Field(default=False, description="Use torch.compile (a slow first step, then faster ones).")
+    activation_checkpointing: bool = Field(
+        default=False, description="Recompute activations in the backward pass, to save memory."
+    )
+    log_every: int = Field(default=10, ge=1, description="Steps between lines of metrics.jsonl.")
+    samples: int = Field(
+        default=3, ge=0, le=64, description="Triptychs (degraded, restored, clean) written per task and evaluation."
+    )
+
+
+class EvaluateSpec(Spec):
+    """Measuring during and after training."""
+
+    every: int | None = Field(default=None, ge=1, description="Steps between evaluations; null: only at the end.")
+    sets: Many[Text] = Field(
+        default=(),
+        description="Test sets: names of dataset cards (datasets/NAME.yaml), folders of pictures, or shards.",
+    )
+    protocol: Protocol = Field(
+        default="rgb-uint8",
+        description="How PSNR and SSIM are measured: on float RGB, on RGB rounded to 8 bits, or on the luma of that.",
+    )
+
+
+class CheckpointSpec(Spec):
+    """What is kept of a run while it goes on."""
+
+    every: int = Field(
+        default=500, ge=1, description="Steps between checkpoints; one more is always written at the end."
+    )
+    keep: int = Field(default=3, ge=2, le=1000, description="Newest checkpoints kept (and always the best one).")
+
+
+class ClusterSpec(Spec):
+    """The machines a run asks Ray for."""
+
+    workers: int = Field(
+        default=1, ge=1, le=4096, description="Training processes; each takes an equal share of every step."
+    )
+    gpus_per_worker: float = Field(default=0, ge=0, le=64, description="GPUs of each worker; 0: train on the CPU.")
+    cpus_per_worker: float = Field(
+        default=1, gt=0, le=1024, description="CPU cores of each worker, the stream's not counted."
+    )
+    max_failures: int = Field(
+        default=3, ge=0, le=1000, description="Times lost workers are replaced before the run fails."
+    )

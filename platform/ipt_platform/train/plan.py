@@ -1,0 +1,99 @@
+"""What a job will do, worked out before anything starts: steps, samples, crops, parameters, shards, test pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ipt_platform.data.index import load_index
+from ipt_platform.model.bias import constant_ranks, layout_parameters, proportional_ranks
+from ipt_platform.model.build import build_backbone
+from ipt_platform.model.counts import count_parameters
+from ipt_platform.model.groups import matrices_of
+from ipt_platform.spec.checks import warnings
+from ipt_platform.spec.dataset import find_shards, resolve_set
+from ipt_platform.spec.job import EvaluateJob, TrainJob
+from ipt_platform.spec.parts import BiasSpec
+
+RANKS = {"constant": constant_ranks, "proportional": proportional_ranks}
+
+
+def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, Any]:
+    """What the job will do, as plain values (JSON).
+
+    Args:
+        job: A checked job.
+        base: What relative paths in the job are relative to: the directory the command runs in.
+
+    Returns:
+        `kind`, `name`, `warnings` and `sets`; for a training job also `mode`, `steps`, `samples` (images drawn),
+        `crops`, `epochs`, `stages`, `parameters` (`backbone`, `bias` by task), `workers`, `shards` and `images` (how
+        many they hold); for an evaluation `checkpoint`, `tasks` and `protocol`.
+
+    Raises:
+        SpecError: Shards or sets went missing since the job was checked.
+        DataError: An index does not match its shard.
+        NotFoundError: A shard has no index.
+    """
+    head = {"kind": job.kind, "name": job.name, "warnings": warnings(job)}
+    if isinstance(job, EvaluateJob):
+        sets = _sets(job.sets, base)
+        return head | {"checkpoint": job.checkpoint, "tasks": list(job.tasks), "protocol": job.protocol, "sets": sets}
+    shards = [
+        {"path": str(shard), "images": len(load_index(shard).members)} for shard in find_shards(job.data.shards, base)
+    ]
+    images = sum(shard["images"] for shard in shards)
+    stages = plan_stages(job)
+    samples = sum(stage["steps"] * stage["images"] for stage in stages)
+    return head | {
+        "mode": job.train.mode,
+        "steps": sum(stage["steps"] for stage in stages),
+        "samples": samples,
+        "crops": sum(stage["steps"] * stage["crops"] for stage in stages),
+        "epochs": round(samples / images, 2) if images else 0.0,
+        "stages": stages,
+        "parameters": plan_parameters(job),
+        "workers": job.cluster.workers,
+        "shards": shards,
+        "images": images,
+        "sets": _sets(job.evaluate.sets, base),
+    }
+
+
+def plan_stages(job: TrainJob) -> list[dict[str, Any]]:
+    """Per stage `first_step`, `steps`, `patch` (pixels), and what one step has of `images`, `crops` and their shares."""
+    planned, first = [], 0
+    for stage in job.train.stages:
+        crops = {name: stage.images * use.weight for name, use in job.tasks.items()}
+        planned.append(
+            {
+                "first_step": first,
+                "steps": stage.steps,
+                "patch": stage.patch,
+                "images": stage.images,
+                "images_per_worker": stage.images // job.cluster.workers,
+                "crops": sum(crops.values()),
+                "crops_by_task": crops,
+            }
+        )
+        first += stage.steps
+    return planned
+
+
+def plan_parameters(job: TrainJob) -> dict[str, Any]:
+    """Numbers of parameters: `backbone`, and `bias` by task (empty in mode mixed, which has none)."""
+    with torch.device("meta"):  # shapes without memory, and without touching the random generator
+        backbone = build_backbone(job.model.backbone)
+    bias = 0 if job.train.mode == "mixed" else layout_parameters(backbone, bias_layout(backbone, job.model.bias))
+    return {"backbone": count_parameters(backbone), "bias": dict.fromkeys(job.tasks, bias) if bias else {}}
+
+
+def bias_layout(backbone: nn.Module, bias: BiasSpec) -> dict[str, int]:
+    """Rank by weight name of the task bias that a job asks for (0: dense)."""
+    groups = {*bias.targets, "depthwise"} if bias.depthwise else set(bias.targets)
+    return RANKS[bias.allocation](backbone, matrices_of(backbone, groups), bias.rank)
+
+
+def _sets(names: tuple[str, ...], base: Path) -> list[dict[str, Any]]:
+    return [{"name": name, "paths": [str(path) for path in resolve_set(name, base)]} for name in names]
