@@ -5,7 +5,7 @@ The order of `commit`, each step on the disk before the next one begins:
     1. write every file into .tmp-step-N-<random>/, then MANIFEST.json with the sha256 of each
     2. rename the folder to step-N
     3. ask the fence: does a newer attempt own the run by now? then stop here
-    4. write COMMIT, which carries the sha256 of MANIFEST.json
+    4. write COMMIT, which holds the sha256 of MANIFEST.json
 
 A writer that is killed anywhere before the end of 4 leaves a folder that nobody takes for a checkpoint.
 Tensors are stored as safetensors, everything else as JSON; nothing that is read here can execute code.
@@ -30,9 +30,9 @@ from ipt_platform.checkpoint.manifest import (
     MANIFEST,
     TEMPORARY,
     CheckpointInfo,
-    Commit,
+    Manifest,
+    commit_bytes,
     list_checkpoints,
-    manifest_bytes,
     move_aside,
     newest,
     prune,
@@ -60,7 +60,7 @@ def commit(
         files: content by relative name (`"biases/denoise.safetensors"`): bytes as they are, else by suffix a mapping of
             tensors for `.safetensors` and any JSON value without NaN for `.json`. Encoded and written one by one.
         fence: raises if a newer attempt owns the run (`RunDir.fence`); asked before anything moves and before COMMIT.
-        attempt: the attempt that writes; recorded in COMMIT.
+        attempt: the attempt that writes; recorded in MANIFEST.json.
 
     Returns:
         The committed folder.
@@ -77,8 +77,10 @@ def commit(
     temporary = checkpoints / f"{TEMPORARY}step-{step}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
-        manifest = _write_files(temporary, files)
-        _publish(temporary, target, Commit(step, attempt, manifest), fence)
+        manifest = Manifest(step, attempt, _write_files(temporary, files)).to_bytes()
+        write_durable(temporary / MANIFEST, manifest)
+        sync_folder(temporary)
+        _publish(temporary, target, commit_bytes(manifest), fence)
     except OSError:
         fence()  # an outdated attempt may have had its folder cleared away: then that is the reason to give
         raise
@@ -119,10 +121,10 @@ def _committed_by(target: Path, attempt: int) -> bool:
         return False  # not there, or not usable: both mean that it has to be written
 
 
-def _write_files(folder: Path, files: Mapping[str, Content]) -> str:
-    """Write all files and the manifest; returns the sha256 of the manifest."""
+def _write_files(folder: Path, files: Mapping[str, Content]) -> dict[str, tuple[str, int]]:
+    """Write all files; returns `{name: (sha256, bytes)}`."""
     table: dict[str, tuple[str, int]] = {}
-    folders = {folder}
+    folders: set[Path] = set()
     for name, content in files.items():
         data = _encode(name, content)
         path = folder / name
@@ -130,32 +132,31 @@ def _write_files(folder: Path, files: Mapping[str, Content]) -> str:
         write_durable(path, data)
         table[name] = (hashlib.sha256(data).hexdigest(), len(data))
         folders.update(parent for parent in path.parents if parent.is_relative_to(folder))
-    manifest = manifest_bytes(table)
-    write_durable(folder / MANIFEST, manifest)
     for each in folders:
         sync_folder(each)
-    return hashlib.sha256(manifest).hexdigest()
+    return table
 
 
-def _publish(temporary: Path, target: Path, record: Commit, fence: Callable[[], None]) -> None:
+def _publish(temporary: Path, target: Path, seal: bytes, fence: Callable[[], None]) -> None:
     # COMMIT goes into this very folder, even if a newer attempt has moved it from its name in the meantime.
     folder = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    aside = None
     try:
         fence()
-        if target.exists():
-            move_aside(target)
+        aside = move_aside(target) if target.exists() else None
         temporary.rename(target)
-        try:
-            sync_folder(target.parent)
-            fence()
-            # Its own rename, because a COMMIT that is cut short is no COMMIT.
-            write_durable(Path(f".{COMMIT}"), record.to_json(), folder)
-            os.rename(f".{COMMIT}", COMMIT, src_dir_fd=folder, dst_dir_fd=folder)
-            os.fsync(folder)
-        except BaseException:
-            if target.exists() and os.path.samestat(os.fstat(folder), target.stat()):
-                target.rename(temporary)
-            raise
+        sync_folder(target.parent)
+        fence()
+        # Its own rename, because a COMMIT that is cut short is no COMMIT.
+        write_durable(Path(f".{COMMIT}"), seal, folder)
+        os.rename(f".{COMMIT}", COMMIT, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+    except BaseException:
+        if target.exists() and os.path.samestat(os.fstat(folder), target.stat()):
+            target.rename(temporary)
+        if aside and not target.exists():
+            aside.rename(target)  # it may be what a newer attempt committed a moment ago
+        raise
     finally:
         os.close(folder)
 

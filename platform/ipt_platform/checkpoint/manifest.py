@@ -1,8 +1,8 @@
 """Which checkpoints of a run can be used: manifest, digests, the newest usable one, and clearing old ones away.
 
     checkpoints/step-N/          a checkpoint; it counts only if all of this holds:
-        MANIFEST.json            {"files": {name: {"sha256", "bytes"}}}: exactly the files that stand there, unchanged
-        COMMIT                   {"step", "attempt", "manifest": sha256 of MANIFEST.json}, written last
+        MANIFEST.json            {"step", "attempt", "files": {name: {"sha256", "bytes"}}}: exactly the files there
+        COMMIT                   {"manifest": sha256 of MANIFEST.json}, written last
     checkpoints/.tmp-step-N-*    being written, or left by a writer that was killed
     checkpoints/.old-step-N-*    moved aside: replaced, or on the way to be deleted
 
@@ -42,42 +42,47 @@ class CheckpointInfo:
 
 
 @dataclass(frozen=True)
-class Commit:
-    """What the COMMIT file says: the step, the attempt that wrote it, and the digest of the manifest it vouches for."""
+class Manifest:
+    """What a checkpoint consists of: step, the attempt that wrote it, and `{name: (sha256, bytes)}` of its files."""
 
     step: int
     attempt: int
-    manifest: str
+    files: dict[str, tuple[str, int]]
 
-    def to_json(self) -> bytes:
-        """The bytes of the COMMIT file."""
-        return json.dumps({"step": self.step, "attempt": self.attempt, "manifest": self.manifest}).encode() + b"\n"
+    def to_bytes(self) -> bytes:
+        """The content of MANIFEST.json."""
+        files = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in sorted(self.files.items())}
+        return json.dumps({"step": self.step, "attempt": self.attempt, "files": files}, indent=1).encode() + b"\n"
 
 
-def verify(checkpoint: Path) -> Commit:
+def commit_bytes(manifest: bytes) -> bytes:
+    """The content of the COMMIT that vouches for a MANIFEST.json with this content."""
+    return json.dumps({"manifest": hashlib.sha256(manifest).hexdigest()}).encode() + b"\n"
+
+
+def verify(checkpoint: Path) -> Manifest:
     """Check that a checkpoint was committed and that every file is exactly the one that was committed.
 
     Returns:
-        What its COMMIT says.
+        Its manifest.
 
     Raises:
         CheckpointError: it is not there, was never committed, or a file is missing, superfluous or changed; the message
             names the file, and for a changed one both digests (or both sizes, in bytes).
     """
-    commit = read_commit(checkpoint)
-    manifest = _read_manifest(checkpoint, commit)
+    manifest = _read_manifest(checkpoint)
     found = set(_files(checkpoint))
-    if missing := sorted(manifest.keys() - found):
+    if missing := sorted(manifest.files.keys() - found):
         raise _damaged(checkpoint, f"{missing[0]} is missing, {MANIFEST} lists it")
-    if extra := sorted(found - manifest.keys()):
+    if extra := sorted(found - manifest.files.keys()):
         raise _damaged(checkpoint, f"{extra[0]} stands there, {MANIFEST} does not list it")
-    for name, (digest, size) in sorted(manifest.items()):
+    for name, (digest, size) in sorted(manifest.files.items()):
         path = checkpoint / name
         if (actual := path.stat().st_size) != size:
             raise _damaged(checkpoint, f"{name} has {actual} bytes, {MANIFEST} says {size}")
         if (actual := digest_file(path)) != digest:
             raise _damaged(checkpoint, f"{name} has sha256 {actual}, {MANIFEST} says {digest}")
-    return commit
+    return manifest
 
 
 def list_checkpoints(run: Path) -> list[CheckpointInfo]:
@@ -149,33 +154,6 @@ def move_aside(path: Path) -> Path:
     return aside
 
 
-def read_commit(checkpoint: Path) -> Commit:
-    """What the COMMIT of a checkpoint says, without looking at any other file.
-
-    Raises:
-        CheckpointError: there is no such folder, no COMMIT, or nothing that one can read in it.
-    """
-    if not checkpoint.is_dir():
-        raise CheckpointError(f"{checkpoint}: there is no such checkpoint folder")
-    path = checkpoint / COMMIT
-    if not path.is_file():
-        raise CheckpointError(
-            f"{checkpoint}: it was never committed (no {COMMIT}: its writer was stopped before the end)"
-        )
-    value = _read_object(checkpoint, COMMIT, path.read_bytes())
-    match value:
-        case {"step": int(step), "attempt": int(attempt), "manifest": str(digest)}:
-            return Commit(step, attempt, digest)
-        case _:
-            raise _damaged(checkpoint, f"{COMMIT} holds {value!r:.80}, expected step, attempt and manifest")
-
-
-def manifest_bytes(files: dict[str, tuple[str, int]]) -> bytes:
-    """The bytes of a MANIFEST.json for `{name: (sha256, bytes)}`."""
-    entries = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in sorted(files.items())}
-    return json.dumps({"files": entries}, indent=1).encode() + b"\n"
-
-
 def safe_name(name: str) -> bool:
     """Whether a name stays inside its checkpoint: relative, plain, and not one of the two names with a meaning."""
     path = PurePosixPath(name)
@@ -191,29 +169,39 @@ def digest_file(path: Path) -> str:
 
 def _inspect(step: int, path: Path) -> CheckpointInfo:
     try:
-        commit = verify(path)
+        manifest = verify(path)
     except CheckpointError as error:
         return CheckpointInfo(step, path, usable=False, reason=str(error))
     except OSError as error:
         # A bad disk block or a folder that somebody deletes while we look: it cannot be used either.
         return CheckpointInfo(step, path, usable=False, reason=f"{path}: it cannot be read: {error}")
-    if commit.step != step:
-        return CheckpointInfo(step, path, usable=False, reason=f"{path}: {COMMIT} is the one of step {commit.step}")
+    if manifest.step != step:
+        return CheckpointInfo(
+            step, path, usable=False, reason=f"{path}: it holds step {manifest.step}, renamed by hand"
+        )
     return CheckpointInfo(step, path, usable=True, reason="")
 
 
-def _read_manifest(checkpoint: Path, commit: Commit) -> dict[str, tuple[str, int]]:
-    path = checkpoint / MANIFEST
-    if not path.is_file():
-        raise _damaged(checkpoint, f"{MANIFEST} is missing")
-    data = path.read_bytes()
-    if (actual := hashlib.sha256(data).hexdigest()) != commit.manifest:
-        raise _damaged(checkpoint, f"{MANIFEST} has sha256 {actual}, {COMMIT} says {commit.manifest}")
-    match _read_object(checkpoint, MANIFEST, data):
-        case {"files": dict(files)} if all(map(safe_name, files)):
-            return {name: _entry(checkpoint, name, value) for name, value in files.items()}
+def _read_manifest(checkpoint: Path) -> Manifest:
+    if not checkpoint.is_dir():
+        raise CheckpointError(f"{checkpoint}: there is no such checkpoint folder")
+    for name in (COMMIT, MANIFEST):
+        if not (checkpoint / name).is_file():
+            why = "never committed, its writer was stopped before the end" if name == COMMIT else "damaged"
+            raise CheckpointError(f"{checkpoint}: {why}: {name} is missing")
+    data, commit = (checkpoint / MANIFEST).read_bytes(), (checkpoint / COMMIT).read_bytes()
+    if commit != commit_bytes(data):
+        digest = hashlib.sha256(data).hexdigest()
+        raise _damaged(checkpoint, f"{MANIFEST} has sha256 {digest}, {COMMIT} says {commit[:96]!r}")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(checkpoint, f"{MANIFEST} is no JSON ({error})") from error
+    match value:
+        case {"step": int(step), "attempt": int(attempt), "files": dict(files)} if all(map(safe_name, files)):
+            return Manifest(step, attempt, {name: _entry(checkpoint, name, value) for name, value in files.items()})
         case _:
-            raise _damaged(checkpoint, f"{MANIFEST} has no table of plain file names under 'files'")
+            raise _damaged(checkpoint, f"{MANIFEST} does not hold step, attempt and a table of plain file names")
 
 
 def _entry(checkpoint: Path, name: str, value: Any) -> tuple[str, int]:
@@ -222,16 +210,6 @@ def _entry(checkpoint: Path, name: str, value: Any) -> tuple[str, int]:
             return digest, size
         case _:
             raise _damaged(checkpoint, f"{MANIFEST} says {value!r:.80} of {name}, expected sha256 and bytes")
-
-
-def _read_object(checkpoint: Path, name: str, data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(checkpoint, f"{name} is no JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise _damaged(checkpoint, f"{name} holds {value!r:.80}, expected an object")
-    return value
 
 
 def _files(checkpoint: Path) -> Iterator[str]:
