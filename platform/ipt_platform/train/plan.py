@@ -27,7 +27,7 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
         base: What relative paths in the job are relative to: the directory the command runs in.
 
     Returns:
-        `kind`, `name`, `warnings` and `sets`; for a training job also `mode`, `steps`, `samples` (images drawn),
+        `kind`, `name`, `warnings` and `sets`; for a training job also `mode`, `backbone`, `steps`, `samples` (images drawn),
         `crops`, `epochs`, `stages`, `parameters` (`backbone`, `bias` by task), `workers`, `shards` and `images` (how
         many they hold); for an evaluation `checkpoint`, `tasks` and `protocol`.
 
@@ -40,14 +40,13 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
     if isinstance(job, EvaluateJob):
         sets = _sets(job.sets, base)
         return head | {"checkpoint": job.checkpoint, "tasks": list(job.tasks), "protocol": job.protocol, "sets": sets}
-    shards = [
-        {"path": str(shard), "images": len(load_index(shard).members)} for shard in find_shards(job.data.shards, base)
-    ]
+    shards = [{"path": str(shard), "images": len(load_index(shard).members)} for shard in find_shards(job.data.shards, base)]
     images = sum(shard["images"] for shard in shards)
     stages = plan_stages(job)
     samples = sum(stage["steps"] * stage["images"] for stage in stages)
     return head | {
         "mode": job.train.mode,
+        "backbone": job.model.backbone,
         "steps": sum(stage["steps"] for stage in stages),
         "samples": samples,
         "crops": sum(stage["steps"] * stage["crops"] for stage in stages),
@@ -62,7 +61,7 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
 
 
 def plan_stages(job: TrainJob) -> list[dict[str, Any]]:
-    """Per stage `first_step`, `steps`, `patch` (pixels), and what one step has of `images`, `crops` and their shares."""
+    """Per stage `first_step`, `steps`, `patch` (pixels); and of one step `images`, `crops` and their shares."""
     planned, first = [], 0
     for stage in job.train.stages:
         crops = {name: stage.images * use.weight for name, use in job.tasks.items()}

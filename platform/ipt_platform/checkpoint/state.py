@@ -1,0 +1,154 @@
+"""What training must not lose, as the files of a checkpoint, and back.
+
+model.safetensors            backbone, by weight name
+biases/<task>.safetensors    `<weight name>.B1`, `.B2` or `.dense` of each task
+average/...                  the same two for the averaged weights, where there are any
+optimizer.safetensors        `<parameter name>.<exp_avg|exp_avg_sq|step>`
+rng.safetensors              torch's generators, as bytes
+state.json                   step, model (backbone by name, rank of each biased weight), progress, scores
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ipt_platform.checkpoint.files import Content, read_json, read_tensors
+from ipt_platform.errors import CheckpointError
+from ipt_platform.model.bias import BiasedModel, TaskBias, copy_tensors
+from ipt_platform.model.build import build_backbone
+
+FORMAT = "ipt-checkpoint/1"
+
+
+def state_files(
+    model: BiasedModel,
+    average: BiasedModel | None,
+    optimizer: torch.optim.Optimizer,
+    *,
+    step: int,
+    backbone: str,
+    progress: Mapping[str, Any],
+) -> dict[str, Content]:
+    """The files of a checkpoint.
+
+    Args:
+        model: what is trained.
+        average: its moving average, or None.
+        optimizer: of the parameters of `model`.
+        step: steps done.
+        backbone: name of the backbone (`build_backbone`).
+        progress: what else the training wants back, JSON.
+    """
+    files: dict[str, Content] = dict(_model_files(model))
+    if average is not None:
+        files |= {f"average/{name}": tensors for name, tensors in _model_files(average).items()}
+    files["optimizer.safetensors"] = _optimizer_tensors(model, optimizer)
+    files["rng.safetensors"] = _rng_tensors()
+    layouts = {task: bias.layout for task, bias in model.all_biases()}
+    files["state.json"] = {
+        "format": FORMAT,
+        "step": step,
+        "model": {"backbone": backbone, "layouts": layouts, "average": average is not None},
+        "progress": dict(progress),
+    }
+    return files
+
+
+def load_training_state(
+    checkpoint: Path, model: BiasedModel, average: BiasedModel | None, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Bring model, average, optimizer and torch's generators back to where the checkpoint was taken.
+
+    Returns:
+        The content of state.json.
+
+    Raises:
+        CheckpointError: the checkpoint was made by another model or with another optimizer.
+    """
+    state = read_state(checkpoint)
+    try:
+        _load_model(checkpoint, model)
+        if average is not None:
+            _load_model(checkpoint / "average", average)
+        _load_optimizer(read_tensors(checkpoint / "optimizer.safetensors"), model, optimizer)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint} does not fit this job: {error}") from error
+    _load_rng(read_tensors(checkpoint / "rng.safetensors"))
+    return state
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """The content of a checkpoint's state.json.
+
+    Raises:
+        CheckpointError: missing, unreadable or of another format.
+    """
+    state = read_json(checkpoint / "state.json")
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(f"{checkpoint}: expected format {FORMAT}, found {found}; was it written by another version?")
+    return state
+
+
+def load_biased_model(checkpoint: Path) -> BiasedModel:
+    """The model of a checkpoint for use: the averaged weights where there are any, no gradients, evaluation mode.
+
+    Raises:
+        CheckpointError: files are missing, unreadable or do not fit each other.
+    """
+    described = read_state(checkpoint)["model"]
+    backbone = build_backbone(described["backbone"])
+    biases = {task: TaskBias(backbone, layout) for task, layout in described["layouts"].items()}
+    model = BiasedModel(backbone, biases)
+    try:
+        _load_model(checkpoint / "average" if described["average"] else checkpoint, model)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
+    return model.requires_grad_(False).eval()
+
+
+def _model_files(model: BiasedModel) -> dict[str, Content]:
+    biases = {f"biases/{task}.safetensors": bias.tensors() for task, bias in model.all_biases()}
+    return {"model.safetensors": model.backbone.state_dict(), **biases}
+
+
+@torch.no_grad()
+def _load_model(folder: Path, model: BiasedModel) -> None:
+    copy_tensors(model.backbone.state_dict(), read_tensors(folder / "model.safetensors"), "backbone")
+    for task, bias in model.all_biases():
+        bias.load_tensors(read_tensors(folder / "biases" / f"{task}.safetensors"))
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    parameters = dict(model.named_parameters())
+    for name, value in tensors.items():
+        owner, key = name.rsplit(".", 1)
+        if owner not in parameters:
+            raise ValueError(f"optimizer state of {owner}, which is no parameter of this model")
+        parameter = parameters[owner]
+        device = "cpu" if key == "step" and not parameter.is_cuda else parameter.device
+        optimizer.state[parameter][key] = value.to(device)
+
+
+def _rng_tensors() -> dict[str, Tensor]:
+    generators = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        generators["cuda"] = torch.cuda.get_rng_state()
+    return generators
+
+
+def _load_rng(tensors: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(tensors["cpu"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])

@@ -1,0 +1,97 @@
+"""The two attentions of an FG block, on channels-last maps `[B, H, W, C]`.
+
+IPT-V2-style: the published text names FCSA and GGSA and what each does; window, grid, heads and shifts are our choice.
+Both are local by construction: a window or region always spans the same number of pixels, whatever the size of the picture,
+so a tile of a picture and the whole picture are computed alike.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def depthwise(x: Tensor, kernel: Tensor) -> Tensor:
+    """Depthwise convolution of `x [B, H, W, C]` with `kernel [C, 1, k, k]`, same size, zero borders."""
+    padding = kernel.shape[-1] // 2
+    y = F.conv2d(x.permute(0, 3, 1, 2), kernel, padding=padding, groups=kernel.shape[0])
+    return y.permute(0, 2, 3, 1)
+
+
+class WindowChannelAttention(nn.Module):
+    """FCSA: attention between channels inside (shifted) windows, compared by cosine.
+
+    Per window and head, with `q, k, v [c, w*w]`: `softmax(tau * norm(q) @ norm(k)^T) @ v`, `norm` along the pixels.
+    A shifted window that reaches over the border is filled with zeros, which add nothing to any product or norm:
+    the shift never joins opposite borders of the picture.
+
+    Args:
+        dim: channels C.
+        heads: groups of channels that attend among themselves; divides `dim`.
+        window: side of a window in pixels of this map; divides H and W.
+        shift: offset of the windows in pixels, 0 or `window // 2`.
+
+    Source: IPT-V2 abstract and NTIRE 2023 report ("channel attention uses cosine distance"); Restormer, eq. 1, for the
+    transposed form.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, shift: int):
+        super().__init__()
+        self.heads, self.window, self.shift = heads, window, shift
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.qkv_depthwise = nn.Parameter(torch.empty(3 * dim, 1, 3, 3))
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.proj = nn.Linear(dim, dim, bias=False)
+        nn.init.uniform_(self.qkv_depthwise, -1 / 3, 1 / 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, H, W, C] -> [B, H, W, C]`."""
+        B, H, W, C = x.shape
+        w, h, c = self.window, self.heads, C // self.heads
+        qkv = depthwise(self.qkv(x), self.qkv_depthwise)
+        if self.shift:
+            before, after = self.shift, w - self.shift
+            qkv = F.pad(qkv, (0, 0, before, after, before, after))
+        rows, columns = qkv.shape[1] // w, qkv.shape[2] // w
+        # [3, B, rows, columns, heads, c, w*w]: one small matrix per window and head
+        qkv = qkv.reshape(B, rows, w, columns, w, 3, h, c).permute(5, 0, 1, 3, 6, 7, 2, 4).reshape(3, -1, c, w * w)
+        q, k, v = qkv.unbind(0)
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        tau = self.temperature.repeat(q.shape[0] // h, 1, 1)
+        y = torch.softmax(tau * torch.bmm(q, k.transpose(1, 2)), dim=-1) @ v
+        y = y.reshape(B, rows, columns, h, c, w, w).permute(0, 1, 5, 2, 6, 3, 4).reshape(B, rows * w, columns * w, C)
+        if self.shift:
+            y = y[:, self.shift : self.shift + H, self.shift : self.shift + W]
+        return self.proj(y)
+
+
+class GridAttention(nn.Module):
+    """GGSA: attention between pixels that lie `region / grid` apart, across the windows of a region.
+
+    A region of `region x region` pixels holds `(region / grid)^2` interleaved grids of `grid x grid` pixels; each grid attends
+    within itself: `softmax(q @ k^T / sqrt(c)) @ v` over its `grid^2` tokens.
+
+    Args:
+        dim: channels C.
+        heads: heads of the attention; divides `dim`.
+        grid: tokens along each side of a grid; divides `region`.
+        region: side of the region in pixels of this map; divides H and W.
+
+    Source: IPT-V2 abstract ("cross-window grid in the spatial dimension"), read as MaxViT's grid attention (eq. 4).
+    """
+
+    def __init__(self, dim: int, heads: int, grid: int, region: int):
+        super().__init__()
+        self.heads, self.grid, self.region = heads, grid, region
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, H, W, C] -> [B, H, W, C]`."""
+        B, H, W, C = x.shape
+        g, h, c = self.grid, self.heads, C // self.heads
+        stride, rows, columns = self.region // g, H // self.region, W // self.region
+        qkv = self.qkv(x).reshape(B, rows, g, stride, columns, g, stride, 3, h, c)
+        q, k, v = qkv.permute(7, 0, 1, 4, 3, 6, 8, 2, 5, 9).reshape(3, -1, h, g * g, c).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v)
+        y = y.reshape(B, rows, columns, stride, stride, h, g, g, c).permute(0, 1, 6, 3, 2, 7, 4, 5, 8)
+        return self.proj(y.reshape(B, H, W, C))

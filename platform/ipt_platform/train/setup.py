@@ -1,0 +1,93 @@
+"""From a job to the parts of its training."""
+
+import torch
+
+from ipt_platform.data.pairs import BatchMaker, TaskDraw
+from ipt_platform.data.plan import Plan, Schedule, Stage
+from ipt_platform.data.reader import ShardSet
+from ipt_platform.data.shards import expand_shards
+from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks, proportional_ranks
+from ipt_platform.model.build import build_backbone
+from ipt_platform.model.groups import matrices_of
+from ipt_platform.spec.job import TrainJob
+from ipt_platform.spec.parts import BiasSpec
+from ipt_platform.spec.task import load_task
+from ipt_platform.train.state import TrainState, new_state
+from ipt_platform.train.step import StepSettings
+
+LAYOUTS = {"constant": constant_ranks, "proportional": proportional_ranks}
+
+
+def schedule_of(job: TrainJob) -> Schedule:
+    """The stages of a job."""
+    return Schedule(tuple(Stage(stage.steps, stage.patch, stage.images) for stage in job.train.stages))
+
+
+def draws_of(job: TrainJob) -> list[TaskDraw]:
+    """What each task of a job takes from each picture."""
+    draws = []
+    for name, use in job.tasks.items():
+        task = load_task(name)
+        draws.append(TaskDraw(name, use.weight, task.training(use.params), task.quantize))
+    return draws
+
+
+def batch_maker(job: TrainJob, rank: int, world: int) -> BatchMaker:
+    """What makes the batches of one worker.
+
+    Raises:
+        DataError: there are no shards, or an index is missing or does not match its shard.
+    """
+    shards = ShardSet.open(expand_shards(list(job.data.shards)))
+    return BatchMaker(
+        shards=shards,
+        plan=Plan(job.seed, shards.images),
+        schedule=schedule_of(job),
+        draws=draws_of(job),
+        seed=job.seed,
+        rank=rank,
+        world=world,
+    )
+
+
+def bias_layout(backbone: torch.nn.Module, bias: BiasSpec) -> dict[str, int]:
+    """Which weights of a backbone get a bias, and of which rank."""
+    groups = {*bias.targets, "depthwise"} if bias.depthwise else {*bias.targets}
+    return LAYOUTS[bias.allocation](backbone, matrices_of(backbone, groups), bias.rank)
+
+
+def model_of(job: TrainJob) -> BiasedModel:
+    """The freshly initialised model of a job, the same in every process: drawn from the job's seed."""
+    torch.manual_seed(job.seed)
+    backbone = build_backbone(job.model.backbone, job.train.activation_checkpointing)
+    if job.train.mode == "mixed":
+        return BiasedModel(backbone, {})
+    layout = bias_layout(backbone, job.model.bias)
+    return BiasedModel(backbone, {task: TaskBias(backbone, layout) for task in job.tasks})
+
+
+def state_of(job: TrainJob, device: torch.device) -> TrainState:
+    """The state of a job at step 0."""
+    optimizer = job.train.optimizer
+    return new_state(
+        model_of(job).to(device),
+        lr=optimizer.lr,
+        bias_lr=optimizer.bias_lr,
+        weight_decay=optimizer.weight_decay,
+        bias_weight_decay=optimizer.bias_weight_decay,
+        betas=optimizer.betas,
+        average=job.train.ema is not None,
+    )
+
+
+def step_settings(job: TrainJob) -> StepSettings:
+    """How the steps of a job are done."""
+    train = job.train
+    return StepSettings(
+        loss=train.loss,
+        precision=train.precision,
+        accumulate=train.accumulate,
+        grad_clip=train.optimizer.grad_clip,
+        bias_grad_clip=train.optimizer.bias_grad_clip,
+        average_decay=train.ema,
+    )

@@ -1,0 +1,133 @@
+"""One optimizer step on one batch: forward per task, loss, gradients, clipping, update, average."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ipt_platform.data.batch import Batch
+from ipt_platform.errors import TrainingError
+from ipt_platform.train.state import TrainState, update_average
+
+Forward = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How a step is done; see the job file's `train` section for each word."""
+
+    loss: str = "charbonnier"
+    precision: str = "fp32"
+    accumulate: int = 1
+    grad_clip: float | None = 1.0
+    bias_grad_clip: float | None = 1.0
+    average_decay: float | None = 0.999
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step measured: loss per task (means over this worker's crops), gradient norms before clipping."""
+
+    loss: dict[str, float]
+    grad_norm: float
+    bias_grad_norm: float
+
+
+def charbonnier(error: Tensor) -> Tensor:
+    """`sqrt(x^2 + 1e-6)` per value: |x| that is smooth at zero. Source: Lai et al., LapSRN (2017), eq. 3, eps = 1e-3."""
+    return torch.sqrt(error.square() + 1e-6)
+
+
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"charbonnier": charbonnier, "l1": torch.abs}
+
+
+class Stepper:
+    """Takes steps on a state.
+
+    Args:
+        state: what is trained.
+        settings: how.
+        forward: the model as it is to be called: `state.model` itself, or that wrapped for DDP or compiled.
+        device: where the state lies.
+    """
+
+    def __init__(self, state: TrainState, settings: StepSettings, forward: nn.Module, device: torch.device):
+        self.state, self.settings, self.forward, self.device = state, settings, forward, device
+
+    def __call__(self, batch: Batch) -> StepResult:
+        """Take one step.
+
+        Raises:
+            TrainingError: the loss or a gradient is not finite; weights, optimizer and average are as before.
+        """
+        state, settings = self.state, self.settings
+        state.optimizer.zero_grad(set_to_none=True)
+        parts = split(batch_tensors(batch, self.device), settings.accumulate)
+        losses = [self._backward(part, last=part is parts[-1]) for part in parts]
+        loss = {task: sum(float(part[task]) for part in losses) / len(parts) for task in losses[0]}
+        norms = {group["name"]: self._clip(group) for group in state.optimizer.param_groups}
+        self._check_finite(loss, norms, batch)
+        state.optimizer.step()
+        if state.average is not None and settings.average_decay is not None:
+            update_average(state.average, state.model, state.step, settings.average_decay)
+        return StepResult(loss, norms["weights"], norms.get("biases", 0.0))
+
+    def _backward(self, part: Mapping[str, tuple[Tensor, Tensor]], last: bool) -> dict[str, Tensor]:
+        """Gradients of one part: the mean over all its crops, so that a task weighs as much as it has crops."""
+        settings = self.settings
+        error_of = LOSSES[settings.loss]
+        crops = sum(len(clean) for _, clean in part.values())
+        with self._synchronized(last):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                restored = self.forward({task: degraded for task, (degraded, _) in part.items()})
+            losses = {task: error_of(restored[task].float() - clean).mean() for task, (_, clean) in part.items()}
+            total = torch.stack([losses[task] * (len(clean) / crops) for task, (_, clean) in part.items()]).sum()
+            (total / settings.accumulate).backward()
+        return {task: loss.detach() for task, loss in losses.items()}
+
+    def _synchronized(self, last: bool) -> AbstractContextManager:
+        """Workers exchange gradients once per step, with its last part."""
+        if isinstance(self.forward, nn.parallel.DistributedDataParallel) and not last:
+            return self.forward.no_sync()
+        return nullcontext()
+
+    def _clip(self, group: dict) -> float:
+        clip = self.settings.bias_grad_clip if group["name"] == "biases" else self.settings.grad_clip
+        return float(nn.utils.clip_grad_norm_(group["params"], clip or float("inf")))
+
+    def _check_finite(self, loss: Mapping[str, float], norms: Mapping[str, float], batch: Batch) -> None:
+        # Gradients are averaged over workers before this, so all of them come to the same verdict without a message.
+        values = torch.tensor([*loss.values(), *norms.values()])
+        if torch.isfinite(values).all():
+            return
+        step = self.state.step
+        tasks = [task for task, value in loss.items() if not torch.isfinite(torch.tensor(value))]
+        if tasks:
+            raise TrainingError(
+                f"step {step}: the loss of {', '.join(tasks)} is not finite; nothing was updated. "
+                f"The batch holds {', '.join(batch.keys)}. Look at these pictures, or lower the learning rates."
+            )
+        raise TrainingError(
+            f"step {step}: a gradient is not finite ({norms}) while this worker's losses are ({dict(loss)}); nothing was "
+            f"updated. Its batch holds {', '.join(batch.keys)}; lower the learning rates or use precision fp32."
+        )
+
+
+def batch_tensors(batch: Batch, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
+    """`{task: (degraded, clean)}`, each `[n, 3, P, P] float32`, in channels-last memory as the backbones want it."""
+    pinned = device.type == "cuda"
+
+    def move(array) -> Tensor:
+        tensor = torch.tensor(array)
+        tensor = tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor
+        return tensor.permute(0, 3, 1, 2)
+
+    return {task: (move(degraded), move(clean).float().div_(255)) for task, (degraded, clean) in batch.tasks.items()}
+
+
+def split(tensors: Mapping[str, tuple[Tensor, Tensor]], parts: int) -> list[dict[str, tuple[Tensor, Tensor]]]:
+    """Cut every task's crops into `parts` equal parts."""
+    chunks = {task: [pair.chunk(parts) for pair in pairs] for task, pairs in tensors.items()}
+    return [{task: (degraded[i], clean[i]) for task, (degraded, clean) in chunks.items()} for i in range(parts)]
