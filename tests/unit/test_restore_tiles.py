@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ipt_platform.errors import UsageError
-from ipt_platform.restore.tiles import restore_tiled, spans
+from ipt_platform.restore.tiles import check_sizes, restore_tiled, spans
 
 
 def local_net(layers: int, seed: int = 0) -> nn.Module:
@@ -18,12 +18,12 @@ def local_net(layers: int, seed: int = 0) -> nn.Module:
     return nn.Sequential(*stack[:-1]).eval()
 
 
-@pytest.mark.parametrize("size", [(256, 300), (257, 129), (320, 64), (40, 500), (128, 129)])
+@pytest.mark.parametrize("size", [(256, 300), (257, 193), (320, 64), (40, 500), (192, 193)])
 def test_tiled_equals_whole_for_a_net_that_looks_no_further_than_what_is_thrown_away(size):
     model = local_net(24)
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
 
-    tiled = restore_tiled(model, image, tile=128, overlap=64)
+    tiled = restore_tiled(model, image, tile=192, overlap=64)
 
     with torch.inference_mode():
         torch.testing.assert_close(tiled, model(image), atol=1e-5, rtol=0)
@@ -36,7 +36,7 @@ def test_a_net_that_looks_further_shows_that_the_overlap_matters():
         whole = model(image)
 
     errors = [
-        (restore_tiled(model, image, tile=128, overlap=64) - whole).abs().max(),
+        (restore_tiled(model, image, tile=192, overlap=64) - whole).abs().max(),
         (restore_tiled(model, image, tile=256, overlap=128) - whole).abs().max(),
     ]
 
@@ -52,7 +52,7 @@ def test_a_downsampling_net_sees_every_tile_in_the_phase_of_the_whole():
 
     image = torch.rand(1, 3, 200, 333, generator=torch.Generator().manual_seed(2))
 
-    tiled = restore_tiled(Blocks(), image, tile=128, overlap=64)
+    tiled = restore_tiled(Blocks(), image, tile=192, overlap=64)
 
     torch.testing.assert_close(tiled, Blocks()(image), atol=1e-6, rtol=0)
 
@@ -66,10 +66,10 @@ def test_tiles_that_disagree_are_blended_without_a_step():
 
     ramp = torch.linspace(0, 1, 512).expand(1, 3, 100, 512).contiguous()
 
-    tiled = restore_tiled(Brightness(), ramp, tile=128, overlap=64)
+    tiled = restore_tiled(Brightness(), ramp, tile=192, overlap=64)
 
     steps = tiled[0, 0, 50].diff().abs()
-    between_tiles = 64 / 511
+    between_tiles = 128 / 511
     assert tiled.std() > 0.1
     # The steepest slope of a raised cosine over 16 pixels is pi / 2 / 16 of the height.
     assert steps.max() < 1.01 * between_tiles * 3.1416 / 2 / 16
@@ -82,26 +82,31 @@ def test_a_picture_of_one_tile_goes_through_whole_and_progress_is_told():
         seen.append(tuple(x.shape))
         return x
 
-    image = torch.rand(1, 3, 100, 128)
-    assert torch.equal(restore_tiled(model, image, tile=128, overlap=64), image)
-    assert seen == [(1, 3, 100, 128)]
+    image = torch.rand(1, 3, 100, 192)
+    assert torch.equal(restore_tiled(model, image, tile=192, overlap=64), image)
+    assert seen == [(1, 3, 100, 192)]
 
-    restore_tiled(
-        model, torch.rand(1, 3, 129, 129), 128, 64, on_tile=lambda done, total: progress.append((done, total))
-    )
+    restore_tiled(model, torch.rand(1, 3, 193, 193), 192, 64, on_tile=lambda done, total: progress.append((done, total)))
     assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_no_tile_is_larger_than_asked_and_none_is_a_sliver():
     for length in range(1, 700, 7):
-        pieces = spans(length, 192, 64)
+        pieces = spans(length, 320, 64)
 
-        assert all(piece.stop - piece.start <= 192 for piece in pieces)
-        assert all(piece.start % 64 == 0 for piece in pieces)
-        assert length <= 192 or all(piece.stop - piece.start > 128 for piece in pieces)
+        assert all(piece.stop - piece.start <= 320 for piece in pieces)
+        assert all(piece.start % 128 == 0 for piece in pieces)
+        assert length <= 320 or all(piece.stop - piece.start > 320 - 128 for piece in pieces)
 
 
-@pytest.mark.parametrize(("tile", "overlap"), [(100, 64), (128, 32), (128, 128), (0, 64)])
+@pytest.mark.parametrize(("tile", "overlap"), [(100, 64), (160, 40), (256, 192), (0, 64), (128, 0)])
 def test_impossible_sizes_say_what_is_possible(tile, overlap):
     with pytest.raises(UsageError, match="expected"):
         restore_tiled(lambda x: x, torch.zeros(1, 3, 8, 8), tile, overlap)
+
+
+def test_the_size_an_error_suggests_is_accepted():
+    with pytest.raises(UsageError, match="the nearest tile is 448"):
+        check_sizes(500, 64)
+
+    check_sizes(448, 64)

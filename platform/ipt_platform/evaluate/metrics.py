@@ -93,6 +93,4 @@ def _local_mean(x: np.ndarray) -> np.ndarray:
 
 def _require_same_shape(restored: np.ndarray, clean: np.ndarray) -> None:
     if restored.shape != clean.shape:
-        raise DataError(
-            f"the restored picture has shape {restored.shape}, the clean one {clean.shape}: they must agree"
-        )
+        raise DataError(f"the restored picture has shape {restored.shape}, the clean one {clean.shape}: they must agree")

@@ -41,9 +41,7 @@ def triptych(
         DataError: the shapes differ.
     """
     if not degraded.shape == restored.shape == clean.shape:
-        raise DataError(
-            f"a triptych needs three pictures of one shape, got {degraded.shape}, {restored.shape}, {clean.shape}"
-        )
+        raise DataError(f"a triptych needs three pictures of one shape, got {degraded.shape}, {restored.shape}, {clean.shape}")
     reference = _as_uint8(clean)
     top, left, height, width = detailed_region(reference, max_side)
     panels = [

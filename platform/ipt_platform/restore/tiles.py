@@ -19,9 +19,9 @@ import torch
 from ipt_platform.errors import UsageError
 
 Restorer = Callable[[torch.Tensor], torch.Tensor]
-ALIGN = 64
-DEFAULT_TILE = 512
-DEFAULT_OVERLAP = 64
+ALIGN = 128
+DEFAULT_TILE = 704
+DEFAULT_OVERLAP = 192
 # Of an overlap, the share thrown away on each side; the rest is blended.
 DISCARD = 3 / 8
 
@@ -48,17 +48,19 @@ def restore_tiled(
     Args:
         model: maps `[1, 3, h, w]` to `[1, 3, h, w]` for any h, w up to `tile`.
         image: `[1, 3, H, W]` float32 in [0, 1], on the device of the model.
-        tile: longest side given to the model, a multiple of 64 pixels.
-        overlap: pixels two neighbouring tiles share, a multiple of 64, at most half the tile.
+        tile: longest side given to the model, pixels.
+        overlap: pixels two neighbouring tiles share at least, a multiple of 16 and at most half the tile;
+            `tile - overlap`, the step from tile to tile, is a multiple of 128. Three eighths of it are thrown away on
+            each side: by default 72, a little more than the 64 pixels over which the small backbones attend at once.
         on_tile: called after each tile with (tiles done, tiles in all).
 
     Returns:
         `[1, 3, H, W]` float32, not clipped.
 
     Raises:
-        UsageError: tile or overlap is not such a multiple.
+        UsageError: tile or overlap is not such a number; the message names the nearest tile that is.
     """
-    _check_sizes(tile, overlap)
+    check_sizes(tile, overlap)
     height, width = image.shape[-2:]
     rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
     restored = torch.zeros_like(image, dtype=torch.float32)
@@ -102,9 +104,13 @@ def _weight(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
     return weight
 
 
-def _check_sizes(tile: int, overlap: int) -> None:
-    for name, value in (("tile", tile), ("overlap", overlap)):
-        if value < ALIGN or value % ALIGN:
-            raise UsageError(f"{name} is {value} pixels: expected a multiple of {ALIGN}, at least {ALIGN}")
-    if overlap * 2 > tile:
-        raise UsageError(f"overlap is {overlap} pixels for tiles of {tile}: expected at most half the tile")
+def check_sizes(tile: int, overlap: int) -> None:
+    """Raise UsageError unless tiles of this size and overlap can be laid (see `restore_tiled`)."""
+    if overlap < 16 or overlap % 16:
+        raise UsageError(f"overlap is {overlap} pixels: expected a multiple of 16, at least 16")
+    if (tile - overlap) % ALIGN or 2 * overlap > tile:
+        steps = max(math.ceil(overlap / ALIGN), round((tile - overlap) / ALIGN), 1)
+        raise UsageError(
+            f"tile is {tile} pixels with an overlap of {overlap}: expected tile - overlap to be a multiple of {ALIGN} "
+            f"and at least the overlap; the nearest tile is {overlap + steps * ALIGN}"
+        )
