@@ -1,0 +1,1 @@
+"""The road of the data: clean photographs, shards and their indexes, the plan, degraded/clean pairs, batches."""

@@ -1,0 +1,197 @@
+"""The index beside a shard: where each picture lies in the tar, so that any one can be read by range.
+
+`<shard>.index.json`:
+
+    {"format": "ipt-index/1", "shard": "000000.tar", "bytes": 10240,
+     "members": [{"key", "name", "offset", "size", "width", "height", "sha256"}, ...]}
+"""
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ipt_platform.data.header import probe
+from ipt_platform.errors import DataError, NotFoundError
+
+FORMAT = "ipt-index/1"
+SUFFIX = ".index.json"
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MAX_MEMBER_BYTES = 1 << 30
+MAX_INDEX_BYTES = 1 << 30
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class MemberEntry(BaseModel):
+    """One picture of a shard: its key, name in the tar, byte range, size in pixels and digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key: str
+    name: str
+    offset: Count
+    size: Count
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class ShardIndex(BaseModel):
+    """The pictures of one shard in the order of the tar; `bytes` is the tar's size when the index was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal["ipt-index/1"] = FORMAT
+    shard: str
+    bytes: Count
+    members: list[MemberEntry]
+
+
+def index_path(shard: Path) -> Path:
+    """Where the index of a shard lies."""
+    return shard.with_name(shard.name + SUFFIX)
+
+
+def write_index(shard: Path, index: ShardIndex) -> Path:
+    """Write the index beside its shard, under a temporary name first, so that no reader ever sees half of one."""
+    path = index_path(shard)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary.write_text(index.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def load_index(shard: Path) -> ShardIndex:
+    """Read the index of a shard and check that it still belongs to the tar as it is now.
+
+    Raises:
+        NotFoundError: The shard or its index does not exist.
+        DataError: The index is damaged, or does not match the tar.
+    """
+    path = index_path(shard)
+    if not shard.is_file():
+        raise NotFoundError(f"{shard}: there is no such shard.")
+    if not path.is_file():
+        raise NotFoundError(f"{shard}: has no index. Make one with `ipt-platform data index {shard}`.")
+    if path.stat().st_size > MAX_INDEX_BYTES:
+        raise DataError(f"{path}: an index of {path.stat().st_size} bytes; at most {MAX_INDEX_BYTES} are allowed.")
+    try:
+        index = ShardIndex.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DataError(f"{path}: not an index of format {FORMAT}: {where}: {first['msg']}.") from error
+    _check(shard, index)
+    return index
+
+
+def _check(shard: Path, index: ShardIndex) -> None:
+    remedy = f"Restore the shard, or index it anew with `ipt-platform data index --force {shard}`."
+    size = shard.stat().st_size
+    if size != index.bytes:
+        raise DataError(
+            f"{shard}: the index no longer matches: the tar has {size} bytes, "
+            f"the index was made for {index.bytes}. {remedy}"
+        )
+    for member in index.members:
+        if member.offset + member.size > size or member.size > MAX_MEMBER_BYTES:
+            raise DataError(
+                f"{shard}: the index no longer matches: {member.name} is said to end at byte "
+                f"{member.offset + member.size} of {size}. {remedy}"
+            )
+    refuse_shared_keys(shard, ((member.key, member.name) for member in index.members))
+
+
+def index_tar(shard: Path) -> ShardIndex:
+    """Index the pictures of a plain tar, made by anyone; the tar is read through and never extracted.
+
+    Files that are not pictures (labels, captions) are left alone.
+
+    Raises:
+        NotFoundError: There is no such file.
+        DataError: Not a plain tar, cut off, a member that is not a regular file, a picture whose header cannot be
+            read, or two pictures of one key; every one of them is named.
+    """
+    if not shard.is_file():
+        raise NotFoundError(f"{shard}: there is no such shard.")
+    entries: list[MemberEntry] = []
+    problems: list[str] = []
+    with shard.open("rb") as file:
+        for info in walk_tar(shard):
+            try:
+                entry = _entry(info, file)
+            except DataError as error:
+                problems.append(f"{info.name}: {error}")
+            else:
+                entries.extend([entry] if entry else [])
+    if problems:
+        raise DataError(f"{shard}: {len(problems)} members cannot be used:\n" + "\n".join(problems))
+    if not entries:
+        raise DataError(f"{shard}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+    refuse_shared_keys(shard, ((entry.key, entry.name) for entry in entries))
+    return ShardIndex(shard=shard.name, bytes=shard.stat().st_size, members=entries)
+
+
+def walk_tar(shard: Path) -> Iterator[tarfile.TarInfo]:
+    """Headers of a tar's members, directories left out.
+
+    Raises:
+        DataError: Not an uncompressed tar, or one that is cut off: also where it is cut between two members, which
+            only the missing end-of-archive mark betrays.
+    """
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for info in tar:
+                if not info.isdir():
+                    yield info
+            end = tar.offset
+        with shard.open("rb") as file:
+            file.seek(end)
+            mark = file.read(512)
+    except tarfile.TarError as error:
+        raise DataError(f"{shard}: not a whole, uncompressed tar: {error}. Copy or pack it again.") from error
+    if mark != bytes(512):
+        raise DataError(
+            f"{shard}: the tar is cut off at byte {end}: its end-of-archive mark is missing. Copy it again."
+        )
+
+
+def refuse_shared_keys(shard: Path, named: Iterator[tuple[str, str]]) -> None:
+    """Raise DataError where two names of a shard have one key; it names each such pair."""
+    seen: dict[str, str] = {}
+    shared = [f"{seen[key]} and {name} (key {key})" for key, name in named if seen.setdefault(key, name) != name]
+    if shared:
+        raise DataError(f"{shard}: two pictures of one key: " + "; ".join(shared) + ". Keys must be unique in a shard.")
+
+
+def _entry(info: tarfile.TarInfo, file) -> MemberEntry | None:
+    if not info.isreg() or info.issparse():
+        raise DataError("a link, device or sparse file; only regular files are read.")
+    name = PurePosixPath(info.name)
+    if name.suffix.lower() not in PICTURE_SUFFIXES:
+        return None
+    if info.size > MAX_MEMBER_BYTES:
+        raise DataError(f"has {info.size} bytes; at most {MAX_MEMBER_BYTES} are allowed.")
+    file.seek(info.offset_data)
+    data = file.read(info.size)
+    header = probe(data)
+    return MemberEntry(
+        key=key_of(info.name),
+        name=info.name,
+        offset=info.offset_data,
+        size=info.size,
+        width=header.width,
+        height=header.height,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def key_of(name: str) -> str:
+    """WebDataset's key of a member: its path up to the first dot of the file name."""
+    path = PurePosixPath(name)
+    return str(path.with_name(path.name.split(".")[0])) if "." in path.name.lstrip(".") else name

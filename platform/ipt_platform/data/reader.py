@@ -1,0 +1,181 @@
+"""Reading single pictures out of shards, by number and by range."""
+
+import hashlib
+import os
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from ipt_platform.data.index import ShardIndex, load_index
+from ipt_platform.errors import DataError
+
+OPEN_FILES = 128
+
+
+@dataclass(frozen=True)
+class Member:
+    """A picture as it lies in its shard: still encoded."""
+
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a picture lies: shard, key, and byte range."""
+
+    shard: Path
+    key: str
+    offset: int
+    size: int
+
+
+class ShardSet:
+    """The pictures of several shards, numbered through from 0 in the order of the paths.
+
+    Travels between processes as paths, counts and digests; every process opens files and indexes for itself, when it
+    first reads from them. Reading is safe from several threads.
+    """
+
+    def __init__(self, shards: Sequence[Path], counts: Sequence[int], digest: str):
+        self.shards = tuple(shards)
+        self.counts = tuple(counts)
+        self.digest = digest
+        self._setup()
+
+    @classmethod
+    def open(cls, shards: Sequence[Path]) -> "ShardSet":
+        """Read the indexes of the shards and number their pictures.
+
+        Raises:
+            NotFoundError: A shard or its index does not exist.
+            DataError: An index is damaged or does not match its tar, or there is no shard.
+        """
+        if not shards:
+            raise DataError("There are no shards to read.")
+        paths = [Path(shard).absolute() for shard in shards]
+        digest = hashlib.sha256()
+        counts = []
+        for path in paths:
+            index = load_index(path)
+            counts.append(len(index.members))
+            for member in index.members:
+                digest.update(f"{member.key}\0{member.sha256}\0".encode())
+        return cls(paths, counts, digest.hexdigest())
+
+    @property
+    def images(self) -> int:
+        """Number of pictures."""
+        return self._ends[-1]
+
+    def locate(self, index: int) -> Location:
+        """Where picture `index` lies.
+
+        Raises:
+            IndexError: There is no such picture.
+            DataError: The shard or its index has changed since the set was opened.
+        """
+        if not 0 <= index < self.images:
+            raise IndexError(f"picture {index} of {self.images}")
+        number = bisect_right(self._ends, index)
+        table = self._table(number)
+        row = index - (self._ends[number] - self.counts[number])
+        return Location(
+            self.shards[number], bytes(table.keys[row]).decode(), int(table.offsets[row]), int(table.sizes[row])
+        )
+
+    def read(self, index: int) -> Member:
+        """Read picture `index`.
+
+        Raises:
+            IndexError: There is no such picture.
+            DataError: The shard is cut off there, or has changed since the set was opened.
+        """
+        location = self.locate(index)
+        return Member(location.key, self.read_range(location))
+
+    def read_range(self, location: Location) -> bytes:
+        """Read the bytes of a location.
+
+        Raises:
+            DataError: The shard ends before the range does.
+        """
+        data = os.pread(self._file(location.shard).descriptor, location.size, location.offset)
+        while len(data) < location.size:  # a network file system may give less than asked for
+            more = os.pread(
+                self._file(location.shard).descriptor, location.size - len(data), location.offset + len(data)
+            )
+            if not more:
+                raise DataError(
+                    f"{location.shard}: cut off: {location.key} should have {location.size} bytes from byte "
+                    f"{location.offset}, {len(data)} are there."
+                )
+            data += more
+        return data
+
+    def _table(self, number: int) -> "_Table":
+        with self._lock:
+            if number not in self._tables:
+                index = load_index(self.shards[number])
+                if len(index.members) != self.counts[number]:
+                    raise DataError(
+                        f"{self.shards[number]}: the index changed from {self.counts[number]} to {len(index.members)} "
+                        "pictures while it was in use. Start again."
+                    )
+                self._tables[number] = _Table.of(index)
+            return self._tables[number]
+
+    def _file(self, shard: Path) -> "_File":
+        with self._lock:
+            file = self._files.pop(shard, None) or _File(shard)
+            self._files[shard] = file
+            if len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)  # closed when its last reader lets go of it
+            return file
+
+    def _setup(self) -> None:
+        self._ends = list(accumulate(self.counts))
+        self._lock = threading.Lock()
+        self._tables: dict[int, _Table] = {}
+        self._files: OrderedDict[Path, _File] = OrderedDict()
+
+    def __getstate__(self) -> dict:
+        return {"shards": self.shards, "counts": self.counts, "digest": self.digest}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._setup()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """An index in as little memory as it takes: arrays instead of an object for each picture."""
+
+    keys: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, index: ShardIndex) -> "_Table":
+        return cls(
+            keys=np.array([member.key.encode() for member in index.members]),
+            offsets=np.array([member.offset for member in index.members], np.int64),
+            sizes=np.array([member.size for member in index.members], np.int64),
+        )
+
+
+class _File:
+    """An open file that closes when nobody holds it any more, so that a reader never loses it to another thread."""
+
+    def __init__(self, path: Path):
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
