@@ -77,6 +77,7 @@ def look(run: RunDir) -> str:
 @pytest.mark.parametrize("second", ["absent", "uncommitted", "damaged"])
 def test_killed_before_any_file_operation_of_a_commit(tmp_path: Path, second: str):
     seen: list[str] = []
+    killed = -1
     for operation in range(100):
         run, attempt = start(tmp_path, operation, second)
 
@@ -131,6 +132,7 @@ def test_a_full_disk_costs_only_the_checkpoint_that_did_not_fit(tmp_path: Path):
 
 
 def test_killed_before_any_file_operation_of_a_prune(tmp_path: Path):
+    killed = -1
     for operation in range(100):
         run, attempt = start(tmp_path, operation, "absent")
         for step in (2, 3):

@@ -57,10 +57,16 @@ def read_lines(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
     return list(_objects(last_lines(path, tail)))
 
 
-def last_lines(path: Path, count: int) -> list[bytes]:
-    """The last `count` lines of a file that are not empty, in order, without reading what stands before them."""
+def last_lines(path: Path, count: int, end: int | None = None) -> list[bytes]:
+    """The last `count` lines of a file that are not empty, in order, without reading what stands before them.
+
+    Args:
+        path: the file.
+        count: how many.
+        end: look only at the first so many bytes (where a Follower stands), not at the whole file.
+    """
     with path.open("rb") as file:
-        position = file.seek(0, os.SEEK_END)
+        position = file.seek(0, os.SEEK_END) if end is None else end
         data = b""
         while position > 0 and len(_full(data)) <= count:
             size = min(_BLOCK, position)
@@ -71,22 +77,25 @@ def last_lines(path: Path, count: int) -> list[bytes]:
 
 
 class Follower:
-    """Hands out the complete lines that a growing file got since the last look; the file may not exist yet."""
+    """Hands out the complete lines that a growing file got since the last look; the file may not exist yet.
+
+    `position` is the byte it stands at: always the beginning of a line.
+    """
 
     def __init__(self, path: Path, from_end: bool = False):
         self.path = path
-        self._position = path.stat().st_size if from_end and path.is_file() else 0
+        self.position = _end_of_lines(path) if from_end and path.is_file() else 0
 
     def poll(self) -> list[bytes]:
         """The new complete lines, without line ends; a line that is still being written waits for the next look."""
         if not self.path.is_file():
             return []
         with self.path.open("rb") as file:
-            file.seek(self._position)
+            file.seek(self.position)
             data = file.read()
         complete = data[: data.rfind(b"\n") + 1]
-        self._position += len(complete)
-        return complete.splitlines()
+        self.position += len(complete)
+        return complete.split(b"\n")[:-1]
 
     def poll_objects(self) -> list[dict[str, Any]]:
         """The objects in the new complete lines, without torn ones."""
@@ -108,6 +117,19 @@ def _finite(value: Any) -> Any:
 def _torn(descriptor: int) -> bool:
     size = os.fstat(descriptor).st_size
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def _end_of_lines(path: Path) -> int:
+    """The byte after the last line end of a file."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            start = max(0, position - _BLOCK)
+            file.seek(start)
+            if (found := file.read(position - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+            position = start
+    return 0
 
 
 def _full(data: bytes) -> list[bytes]:

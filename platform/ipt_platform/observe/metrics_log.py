@@ -17,9 +17,7 @@ from ipt_platform.observe.rundir import RunDir
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def append_metrics(
-    run: RunDir, fields: Mapping[str, Any], *, clock: Callable[[], datetime] = utc_now
-) -> dict[str, Any]:
+def append_metrics(run: RunDir, fields: Mapping[str, Any], *, clock: Callable[[], datetime] = utc_now) -> dict[str, Any]:
     """Append one report; its time is added.
 
     Returns:

@@ -170,9 +170,7 @@ class Fence:
         if current == self.attempt:
             return
         if current < self.attempt:
-            raise RefusedError(
-                f"{self.run.path}: the file of attempt {self.attempt} is gone; was the run's folder removed?"
-            )
+            raise RefusedError(f"{self.run.path}: the file of attempt {self.attempt} is gone; was the run's folder removed?")
         newer = self.run.attempt(current)
         by = f" by {newer.process} at {newer.started}" if newer.process else ""
         raise RefusedError(
@@ -188,9 +186,7 @@ def create(storage: str | Path, run_id: str) -> RunDir:
         UsageError: the id is no plain name, or the storage is no local folder.
     """
     if not _RUN_ID.fullmatch(run_id):
-        raise UsageError(
-            f"{run_id!r} is no run id: expected small letters, digits, '.', '_' and '-', at most 128 of them"
-        )
+        raise UsageError(f"{run_id!r} is no run id: expected small letters, digits, '.', '_' and '-', at most 128 of them")
     run = RunDir(_local(storage) / run_id)
     run.path.mkdir(parents=True, exist_ok=True)
     return run
