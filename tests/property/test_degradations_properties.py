@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipt_platform.data.degradations import DEGRADATIONS, build_degradation
+from ipt_platform.data.degradations import DEGRADATIONS, Frame, build_degradation
 from ipt_platform.data.degradations.blur import kernel_radius, path_kernel, shake_path
 from ipt_platform.data.degradations.splat import splat
 
 ZERO = {
     "gaussian-noise": {"sigma": 0},
     "motion-blur": {"length": 0},
+    "haze": {"beta": 0},
+    "rain": {"density": 0},
+    "snow": {"density": 0, "veil": 0},
 }
 """What makes each family do nothing."""
 
@@ -66,6 +69,42 @@ def test_zero_strength_is_the_identity(name, seed, size):
     degraded, _ = build_degradation({"name": name, **ZERO[name]})(clean, np.random.default_rng(seed))
 
     np.testing.assert_array_equal(degraded, clean)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, size=sizes)
+def test_rain_only_brightens_and_stays_in_range(seed, size):
+    clean = picture(size, seed)
+
+    rainy, _ = build_degradation({"name": "rain", "density": 0.05})(clean, np.random.default_rng(seed))
+
+    assert (rainy >= clean).all()
+    assert rainy.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["haze", "snow"])
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, size=sizes)
+def test_mixtures_of_light_stay_in_range(name, seed, size):
+    degraded, _ = build_degradation({"name": name})(picture(size, seed), np.random.default_rng(seed))
+
+    assert degraded.min() >= -1e-6
+    assert degraded.max() <= 1 + 1e-6
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, top=st.integers(0, 60), left=st.integers(0, 50))
+def test_haze_of_a_crop_with_margin_is_the_crop_of_the_haze(seed, top, left):
+    clean, size = picture((90, 80), seed), 30
+    haze = build_degradation({"name": "haze", "objects": 0.5})
+    params, m = haze.draw(np.random.default_rng(seed)), haze.margin
+    padded = np.pad(clean, ((m, m), (m, m), (0, 0)), mode="reflect")
+
+    whole = haze.apply(clean, params)[top : top + size, left : left + size]
+    context = padded[top : top + size + 2 * m, left : left + size + 2 * m]
+    crop = haze.apply(context, params, Frame(90, 80, top - m, left - m))[m:-m, m:-m]
+
+    np.testing.assert_allclose(crop, whole, atol=2e-5)
 
 
 @settings(max_examples=60, deadline=None)

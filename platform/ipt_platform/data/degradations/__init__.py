@@ -6,7 +6,10 @@ from typing import Any
 
 from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture
 from ipt_platform.data.degradations.blur import MotionBlur
+from ipt_platform.data.degradations.haze import Haze
 from ipt_platform.data.degradations.noise import GaussianNoise
+from ipt_platform.data.degradations.rain import Rain
+from ipt_platform.data.degradations.snow import Snow
 from ipt_platform.errors import Problem, SpecError
 
 __all__ = ["DEGRADATIONS", "Degradation", "Draw", "Frame", "Params", "Picture", "build_degradation"]
@@ -14,6 +17,9 @@ __all__ = ["DEGRADATIONS", "Degradation", "Draw", "Frame", "Params", "Picture", 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "gaussian-noise": GaussianNoise,
     "motion-blur": MotionBlur,
+    "haze": Haze,
+    "rain": Rain,
+    "snow": Snow,
 }
 """Every family by the word that task files use."""
 

@@ -107,7 +107,10 @@ def uniform(low: float, high: float) -> Draw:
 
 
 def within(low: float, high: float) -> AfterValidator:
-    """Bound a field: `sigma: Annotated[Draw, within(0, 255)]` refuses a draw that could leave the bounds."""
+    """A bound for a field: a draw that could leave it is refused.
+
+    Write `sigma: Annotated[Draw, within(0, 255)]`.
+    """
 
     def check(draw: Draw) -> Draw:
         if draw.low < low or draw.high > high:

@@ -118,9 +118,7 @@ def path_kernel(path: NDArray, radius: int) -> NDArray[np.float32]:
     """
     reach = float(np.abs(path).max())
     if reach > radius + 1e-9:
-        raise ValueError(
-            f"the path reaches {reach:.2f} pixels from its centre; a kernel of radius {radius} cannot hold it"
-        )
+        raise ValueError(f"the path reaches {reach:.2f} pixels from its centre; a kernel of radius {radius} cannot hold it")
     size = 2 * radius + 1
     weights = np.full(len(path), 1 / len(path))
     return splat(path[:, 0] + radius, path[:, 1] + radius, weights, size, size).astype(np.float32)

@@ -1,0 +1,95 @@
+"""Haze by the scattering model over a plausible depth, the damage of the dehaze task."""
+
+from typing import Annotated, ClassVar
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from ipt_platform.data.degradations.base import (
+    Degradation,
+    Draw,
+    Frame,
+    Params,
+    Picture,
+    draw_key,
+    uniform,
+    within,
+)
+from ipt_platform.data.degradations.depth import REACH, DepthLayout, Map, depth_map
+
+
+class Haze(Degradation):
+    """y = x t + A (1 - t), t = exp(-beta d): light lost on the way, and airlight scattered into it.
+
+    The model of Koschmieder (1924) as RESIDE uses it (Li et al., TIP 2019). There depth comes from a net; here it is
+    laid out by `depth_map`, in [0, 1], with beta stretched to match. A share of the pairs has one depth everywhere, as
+    the patches of DehazeNet have (Cai et al., TIP 2016).
+    """
+
+    name: ClassVar[str] = "haze"
+
+    beta: Annotated[Draw, within(0, 10)] = uniform(0.4, 2.2)
+    """Scattering coefficient per unit of depth; the horizon keeps exp(-beta) of its light. 0 is no haze."""
+    airlight: Annotated[Draw, within(0, 1)] = uniform(0.7, 1.0)
+    """Brightness A of the haze itself, the same in all channels."""
+    flat: float = Field(0.1, ge=0, le=1)
+    """Probability that the depth is one number, uniform in [0.2, 1], everywhere."""
+    slope: Annotated[Draw, within(0, 1)] = uniform(0.0, 0.3)
+    """Weight of a slanted plane in the depth."""
+    clouds: Annotated[Draw, within(0, 1)] = uniform(0.1, 0.4)
+    """Weight of fractal noise in the depth; what slope and clouds leave belongs to the height in the picture."""
+    objects: Annotated[Draw, within(-1, 1)] = uniform(-0.2, 0.4)
+    """How much farther a white surface stands than a black one; bright skies are far, so mostly positive."""
+
+    @property
+    def margin(self) -> int:
+        """Context of the edge-preserving filter that finds the objects."""
+        return REACH
+
+    def draw(self, rng: np.random.Generator) -> Params:
+        """Draw beta, the airlight and a layout of the depth (or the one depth of a flat pair)."""
+        air = {"beta": self.beta.sample(rng), "airlight": self.airlight.sample(rng)}
+        if rng.random() < self.flat:
+            return {**air, "depth": float(rng.uniform(0.2, 1.0))}
+        slope, clouds = self.slope.sample(rng), self.clouds.sample(rng)
+        weight = max(1.0, slope + clouds)
+        return {
+            **air,
+            "vertical": max(0.0, 1 - slope - clouds),
+            "slope": slope / weight,
+            "angle": float(rng.uniform(0, 2 * np.pi)),
+            "clouds": clouds / weight,
+            "objects": self.objects.sample(rng),
+            "key": draw_key(rng),
+        }
+
+    def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
+        """Scatter light over the drawn depth."""
+        if "depth" in params:
+            depth = np.full(clean.shape[:2], params["depth"], np.float32)
+        else:
+            layout = DepthLayout(**{key: params[key] for key in DepthLayout.__dataclass_fields__})
+            depth = depth_map(clean, layout, frame or Frame(*clean.shape[:2]))
+        return scatter(clean, depth, params["beta"], params["airlight"])
+
+
+def scatter(clean: Picture, depth: Map, beta: float, airlight: float) -> Picture:
+    """The scattering model, y = x t + A (1 - t) with t = exp(-beta d).
+
+    Args:
+        clean: [H, W, 3] float32 in [0, 1].
+        depth: [H, W] float32.
+        beta: scattering coefficient per unit of depth.
+        airlight: A, in [0, 1].
+
+    Returns:
+        [H, W, 3] float32, a new array.
+    """
+    transmission = np.asarray(cv2.exp(depth * np.float32(-beta)), np.float32)
+    veil = (1 - transmission) * np.float32(airlight)
+    # Spreading a map over three channels by OpenCV takes a tenth of the time of numpy's broadcasting.
+    hazy = np.asarray(cv2.cvtColor(transmission, cv2.COLOR_GRAY2RGB), np.float32)
+    hazy *= clean
+    hazy += cv2.cvtColor(veil, cv2.COLOR_GRAY2RGB)
+    return hazy

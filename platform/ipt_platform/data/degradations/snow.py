@@ -1,0 +1,167 @@
+"""Falling snow in three layers of distance under a thin veil, the damage of the desnow task."""
+
+from typing import Annotated, ClassVar, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ipt_platform.data.degradations.base import (
+    Degradation,
+    Draw,
+    Frame,
+    Params,
+    Picture,
+    draw_key,
+    keyed,
+    uniform,
+    within,
+)
+
+_LARGEST = 1.7
+"""Radius of the largest flake of a layer over the typical one."""
+
+_LOBE = 0.2
+"""Largest share by which a lobe lifts or sinks the outline of a flake."""
+
+_OPAQUE = 0.999
+"""No flake hides everything: layers are joined by the logarithm of what they let through."""
+
+
+class _Layer(NamedTuple):
+    """How the flakes at one distance differ from the drawn size, motion, opacity and density."""
+
+    size: float
+    softness: float
+    opacity: float
+    share: float
+
+
+_LAYERS = (
+    _Layer(size=0.5, softness=0.9, opacity=0.9, share=0.74),
+    _Layer(size=1.0, softness=0.8, opacity=1.0, share=0.24),
+    _Layer(size=3.2, softness=0.8, opacity=0.5, share=0.02),
+)
+"""Far flakes are specks; near ones large, rare and, being out of focus, soft and half transparent."""
+
+
+class Snow(Degradation):
+    """y = K T + A (1-T), K = x (1 - Z R) + C Z R: flakes of mask Z, opacity R and colour C behind a veil T of airlight A.
+
+    The model of JSTASR (Chen et al., ECCV 2020) and of CSD (Chen et al., ICCV 2021); with veil 0 it is that of Snow100K
+    (Liu et al., DesnowNet, TIP 2018).
+    """
+
+    name: ClassVar[str] = "snow"
+
+    density: Annotated[Draw, within(0, 0.05)] = uniform(0.001, 0.012)
+    """Flakes per pixel; 0 is none."""
+    size: Annotated[Draw, within(0.3, 20)] = uniform(1.6, 4.0)
+    """Typical radius in pixels, to where it fades out, of a flake in the middle layer."""
+    motion: Annotated[Draw, within(0, 60)] = uniform(0, 8)
+    """Distance in pixels that a flake of the middle layer falls during the exposure."""
+    angle: Annotated[Draw, within(-90, 90)] = uniform(-50, 50)
+    """Direction of fall in degrees from the vertical."""
+    opacity: Annotated[Draw, within(0, 1)] = uniform(0.7, 1.0)
+    """Opacity R of the flakes."""
+    brightness: Annotated[Draw, within(0, 1)] = uniform(0.85, 1.0)
+    """Colour C of the flakes, the same in all channels."""
+    veil: Annotated[Draw, within(0, 1)] = uniform(0.0, 0.35)
+    """Share 1-T of the light that the veil replaces by airlight; 0 is no veil."""
+    airlight: Annotated[Draw, within(0, 1)] = uniform(0.7, 0.95)
+    """Brightness A of the veil."""
+
+    def draw(self, rng: np.random.Generator) -> Params:
+        """Draw the weather and the key of the flakes."""
+        fields = ("density", "size", "motion", "angle", "opacity", "brightness", "veil", "airlight")
+        return {**{field: getattr(self, field).sample(rng) for field in fields}, "key": draw_key(rng)}
+
+    def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
+        """Let the drawn snow fall before the picture."""
+        cover = snow_mask(clean.shape[0], clean.shape[1], params) * np.float32(params["opacity"])
+        through = np.float32(1 - params["veil"])
+        # y = x (1 - ZR) T  +  C ZR T + A (1-T): one map to multiply by, one to add.
+        snowy = np.asarray(cv2.cvtColor((1 - cover) * through, cv2.COLOR_GRAY2RGB), np.float32)
+        added = cover * (np.float32(params["brightness"]) * through) + np.float32(params["airlight"]) * (1 - through)
+        snowy *= clean
+        snowy += cv2.cvtColor(added, cv2.COLOR_GRAY2RGB)
+        return snowy
+
+
+def snow_mask(height: int, width: int, params: Params) -> NDArray[np.float32]:
+    """Draw the mask Z of the flakes.
+
+    Args:
+        height: rows.
+        width: columns.
+        params: what `Snow.draw` returned.
+
+    Returns:
+        [height, width] float32 in [0, 1), 0 where there is no flake.
+    """
+    rng = keyed(params["key"])
+    through = np.zeros((height, width))
+    for layer in _LAYERS:
+        through += _draw_layer(height, width, layer, params, rng)
+    return (1 - np.exp(through)).astype(np.float32)
+
+
+class _Flakes(NamedTuple):
+    """N flakes: where, how large, how long their fall, how dense; all [N] but `lobes`, [2, N]."""
+
+    top: NDArray
+    left: NDArray
+    radius: NDArray
+    tilt: NDArray
+    fall: NDArray
+    peak: NDArray
+    lobes: NDArray
+
+
+def _draw_layer(height: int, width: int, layer: _Layer, params: Params, rng: np.random.Generator) -> NDArray:
+    """[height, width] float64, the logarithm of what one layer lets through."""
+    size, motion = params["size"] * layer.size, params["motion"] * layer.size
+    reach = int(np.ceil(_LARGEST * (1 + 2 * _LOBE) * size + 0.65 * motion)) + 1
+    area = (height + 2 * reach) * (width + 2 * reach)
+    count = int(rng.poisson(params["density"] * layer.share * area))
+    radius = size * (0.5 + (_LARGEST - 0.5) * rng.random(count) ** 2)
+    fall = motion * rng.uniform(0.7, 1.3, count)
+    flakes = _Flakes(
+        top=rng.uniform(-reach, height + reach, count),
+        left=rng.uniform(-reach, width + reach, count),
+        radius=radius,
+        tilt=np.deg2rad(params["angle"] + rng.normal(0, 10.0, count)),
+        fall=fall,
+        # A flake that moves covers each point for a part of the exposure only.
+        peak=layer.opacity * rng.uniform(0.6, 1.0, count) / (1 + 0.4 * fall / (2 * radius + 1)),
+        lobes=rng.uniform(-_LOBE, _LOBE, (2, count)),
+    )
+    patch = np.arange(-reach, reach + 1)
+    row, column = np.floor(flakes.top).astype(np.int64), np.floor(flakes.left).astype(np.int64)
+    cover = _cover(flakes, patch, layer.softness)
+    rows, columns = row[:, None] + patch, column[:, None] + patch
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    inside &= cover > 0
+    index = (rows[:, :, None] * width + columns[:, None, :])[inside]
+    log = np.log1p(-np.minimum(cover[inside], np.float32(_OPAQUE)))
+    return np.bincount(index, weights=log, minlength=height * width).reshape(height, width)
+
+
+def _cover(flakes: _Flakes, patch: NDArray, softness: float) -> NDArray[np.float32]:
+    """[N, P, P] cover of each flake over a patch round it: a soft disc with uneven lobes, drawn out along its fall."""
+    top, left, radius, tilt, fall, peak = (part.astype(np.float32)[:, None, None] for part in flakes[:6])
+    step = patch.astype(np.float32)
+    down, right = step[:, None] - np.mod(top, 1), step - np.mod(left, 1)
+    along, across = down * np.cos(tilt) + right * np.sin(tilt), right * np.cos(tilt) - down * np.sin(tilt)
+    along -= np.clip(along, -fall / 2, fall / 2)
+    square, other = along * along, across * across
+    distance = np.sqrt(square + other) + np.float32(1e-6)
+    # cos 2b and cos 3b of the bearing b, from its cosine along/distance.
+    cosine = along / distance
+    double = 2 * cosine * cosine - 1
+    triple = cosine * (2 * double - 1)
+    two, three = flakes.lobes.astype(np.float32)[:, :, None, None]
+    distance /= radius * (1 + two * double + three * triple)
+    # The edge is never sharper than a pixel; a flake smaller than that stays faint.
+    rise = np.clip((1 - distance) / np.maximum(np.float32(softness), 1.2 / radius), 0, 1)
+    return rise * rise * (3 - 2 * rise) * peak
