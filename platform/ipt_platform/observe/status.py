@@ -116,9 +116,13 @@ def _progress(training: dict[str, Any], events: list[dict[str, Any]]) -> tuple[i
     step, total = training.get("step", 0), training.get("steps", 0)
     for event in events:
         total = event.get("steps", total)
-        if event.get("type") in _STEP_EVENTS and event.get("time", "") >= training.get("time", ""):
+        if event.get("type") in _STEP_EVENTS and _moment(event) > _moment(training):
             step = event.get("step", 0 if event["type"] == "started" else step)
     return step, total
+
+
+def _moment(line: dict[str, Any]) -> tuple[int, str]:
+    return line.get("attempt", 0), line.get("time", "")
 
 
 def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, checkpoint: int | None) -> str:

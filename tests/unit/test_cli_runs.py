@@ -1,0 +1,245 @@
+"""`ls`, `status` and `logs` as a user calls them, and the live line on a real terminal and off it."""
+
+import io
+import json
+import os
+import pty
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from ipt_platform.cli.live import LiveLine, RunWatch
+from ipt_platform.cli.output import console, duration, table
+from ipt_platform.cli.runs import follow_lines, logs, ls, status
+from ipt_platform.errors import NotFoundError, UsageError
+from ipt_platform.observe.events import append_event
+from ipt_platform.observe.jsonl import Follower
+from ipt_platform.observe.metrics_log import append_metrics
+from ipt_platform.observe.rundir import RunDir, create
+
+LINE = {
+    "attempt": 1,
+    "step": 120,
+    "steps": 200,
+    "loss": {"denoise": 0.05, "deblur": 0.0712},
+    "images_per_second": 33.25,
+    "data_wait_share": 0.013,
+    "eta_seconds": 187.0,
+}
+
+app = typer.Typer()
+for command in (ls, status, logs):
+    app.command()(command)
+
+
+def call(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False, standalone_mode=False)
+    assert result.stderr == ""
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    run = create(tmp_path, "demo")
+    append_event(run, "started", run.new_attempt(), steps=200)
+    append_metrics(run, LINE)
+    append_metrics(run, {"step": 120, "evaluation": {"sample-test": {"denoise": {"psnr": 28.514}}}})
+    run.logs(1, 0).write_text("first\nsecond\n")
+    run.logs(1, "driver").write_text("hello [bold]\x1b[2J\n")
+    return run
+
+
+def test_ls_lists_one_run_per_line(run: RunDir):
+    create(run.path.parent, "later").new_attempt()
+
+    lines = call("ls", "--storage", run.path.parent).splitlines()
+
+    assert lines[0].split() == ["run", "state", "step", "%", "eta", "attempt", "loss", "psnr", "updated"]
+    assert [line.split()[0] for line in lines[1:]] == ["later", "demo"]
+    assert lines[2].split()[1:6] == ["running", "120/200", "60%", "3m07s", "1"]
+    assert "denoise 0.0500, deblur 0.0712" in lines[2]
+    assert "28.51" in lines[2]
+
+
+def test_ls_of_nothing(tmp_path: Path):
+    assert "no runs in" in call("ls", "--storage", tmp_path / "nowhere")
+    assert json.loads(call("ls", "--storage", tmp_path / "nowhere", "--json")) == []
+
+
+def test_json_is_one_document_with_the_whole_state(run: RunDir):
+    storage = run.path.parent
+
+    listed = json.loads(call("ls", "--storage", storage, "--json"))
+    shown = json.loads(call("status", "demo", "--storage", storage, "--json"))
+    logged = json.loads(call("logs", "demo", "--storage", storage, "--json"))
+
+    assert [each["run_id"] for each in listed] == ["demo"]
+    assert (shown["state"], shown["step"], shown["steps"], shown["eta"]) == ("running", 120, 200, 187.0)
+    assert shown["psnr"] == {"sample-test": {"denoise": 28.514}}
+    assert shown["events"][-1]["type"] == "started"
+    assert {each["rank"]: each["lines"] for each in logged["logs"]}["0"] == ["first", "second"]
+
+
+def test_numbers_beyond_json_become_null(run: RunDir):
+    append_metrics(run, {**LINE, "loss": {"denoise": float("nan")}})
+
+    shown = json.loads(call("status", run.path, "--json"), parse_constant=lambda word: pytest.fail(word))
+
+    assert shown["loss"] == {"denoise": None}
+
+
+def test_status_says_in_one_sentence_why(run: RunDir):
+    append_event(run, "failed", 1, step=120, reason="the loss of deblur is not finite")
+
+    lines = call("status", "demo", "--storage", run.path.parent).splitlines()
+
+    assert lines[0].startswith("demo: failed: failed after step 120 of 200: the loss of deblur is not finite; submitting")
+    assert any(line.split() == ["PSNR", "on", "sample-test", "denoise", "28.51", "dB"] for line in lines)
+    assert lines[-1].endswith("failed step 120: the loss of deblur is not finite")
+
+
+def test_a_run_that_is_not_there(run: RunDir):
+    with pytest.raises(NotFoundError, match="did you mean demo"):
+        call("status", "dmo", "--storage", run.path.parent)
+
+
+def test_logs_of_all_ranks_carry_the_rank_and_cannot_steer_the_terminal(run: RunDir):
+    lines = call("logs", "demo", "--storage", run.path.parent).splitlines()
+
+    assert lines == ["0 | first", "0 | second", "driver | hello [bold]\\x1b[2J"]
+
+
+def test_logs_of_one_rank(run: RunDir):
+    storage = run.path.parent
+    assert call("logs", "demo", "--rank", 0, "-n", 1, "--storage", storage) == "second\n"
+
+    with pytest.raises(NotFoundError, match="no log '3'; there are: 0, driver"):
+        call("logs", "demo", "--rank", 3, "--storage", storage)
+    with pytest.raises(NotFoundError, match="no logs of attempt 2"):
+        call("logs", "demo", "--attempt", 2, "--storage", storage)
+    with pytest.raises(UsageError, match="--follow"):
+        call("logs", "demo", "--follow", "--json", "--storage", storage)
+
+
+def test_logs_follow_ends_with_the_run(run: RunDir):
+    append_event(run, "finished", 1, step=200)
+
+    assert call("logs", "demo", "--rank", 0, "--follow", "--storage", run.path.parent) == "first\nsecond\n"
+
+
+def test_what_is_logged_while_following_comes_once_and_to_the_last_line(tmp_path: Path):
+    path = tmp_path / "0.log"
+    path.write_text("old\n")
+    follower = Follower(path, from_end=True)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        with path.open("a") as file:
+            file.write(f"new {len(pauses)}\n")
+
+    seen = list(follow_lines({"0": follower}, lambda: len(pauses) < 3, sleep))
+
+    assert seen == [("0", "new 1"), ("0", "new 2"), ("0", "new 3")]
+
+
+def on_a_terminal(run: RunDir) -> str:
+    """What a real pseudo-terminal gets when a live line is shown there."""
+    pid, master = pty.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.environ.update(TERM="xterm", COLUMNS="160", LINES="24")
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - the terminal, not what pytest put in its place
+            with LiveLine(200, console(stderr=True)) as live:
+                watch = RunWatch(run, live)
+                append_metrics(run, LINE)
+                watch.poll()
+                append_event(run, "checkpoint", 1, step=125)
+                append_metrics(run, {**LINE, "step": 130})
+                watch.poll()
+            code = 0
+        finally:
+            os._exit(code)
+    output = b""
+    while True:
+        try:
+            piece = os.read(master, 4096)
+        except OSError:  # Linux says so when the child is gone
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(master)
+    assert os.waitpid(pid, 0)[1] == 0, output.decode()
+    return output.decode()
+
+
+def test_on_a_terminal_one_line_is_refreshed_and_events_stay(run: RunDir):
+    output = on_a_terminal(run)
+
+    assert "step 120/200  60%  ETA 3m07s  33.2 images/s  loss denoise 0.0500 deblur 0.0712  data wait 1.3%" in output
+    assert "checkpoint step 125\r\n" in output
+    assert "step 130/200  65%" in output
+    assert "\x1b[2K" in output, "the line is erased before it is drawn again"
+    assert "step 120/200  60%  ETA 3m07s  33.2 images/s  loss denoise 0.0500 deblur 0.0712  data wait 1.3%\r\n" not in output
+
+
+def test_off_a_terminal_only_state_changes_are_printed():
+    out = io.StringIO()
+    with LiveLine(200, Console(file=out, soft_wrap=True, highlight=False)) as live:
+        live.show(LINE)
+        live.event({"time": "t", "type": "resumed", "attempt": 2, "step": 100, "reason": "worker [0] died"})
+        live.show({**LINE, "step": 130})
+        live.event(
+            {"type": "evaluated", "attempt": 1, "step": 9, "seconds": 1.23456, "evaluation": {"s": {"d": {"psnr": 2.5}}}}
+        )
+
+    assert out.getvalue().splitlines() == [
+        "resumed step 100 (attempt 2): worker [0] died",
+        "evaluated step 9 seconds=1.235 d 2.50 dB on s",
+    ]
+
+
+def test_a_watch_shows_only_what_comes_after_it_began(run: RunDir):
+    out = io.StringIO()
+    live = LiveLine(200, Console(file=out, soft_wrap=True, highlight=False))
+    watch = RunWatch(run, live)
+    rounds: list[float] = []
+
+    def done(period: float) -> bool:
+        rounds.append(period)
+        append_event(run, "checkpoint", 1, step=len(rounds))
+        return len(rounds) == 2
+
+    watch.until(done, period=0.25)
+
+    assert rounds == [0.25, 0.25]
+    assert out.getvalue().splitlines() == ["checkpoint step 1", "checkpoint step 2"]
+
+
+def test_a_table_off_a_terminal_keeps_one_row_per_line():
+    out = io.StringIO()
+
+    table(Console(file=out, width=20), ("a", "b"), [("x" * 50, "1\n2"), ("[red]", "y")], right=("b",))
+
+    assert out.getvalue().splitlines() == ["a" + " " * 49 + "     b", "x" * 50 + "  1\\n2", "[red]" + " " * 45 + "     y"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.4, "59s"), (59.6, "1m00s"), (187, "3m07s"), (7505, "2h05m"), (356400, "4d03h"), (None, "-")],
+)
+def test_durations(seconds: float | None, text: str):
+    assert duration(seconds) == text
+
+
+def test_time_is_utc(run: RunDir):
+    assert datetime.fromisoformat(json.loads(call("status", run.path, "--json"))["updated"]).tzinfo == UTC

@@ -1,0 +1,137 @@
+"""The folder of a run: finding it, owning it, asking it to stop."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ipt_platform.errors import NotFoundError, RefusedError, UsageError
+from ipt_platform.observe.process import Process, this_process
+from ipt_platform.observe.rundir import RunDir, create, find_run, list_runs
+
+
+def test_attempts_are_numbered_upwards_and_remember_their_process(tmp_path: Path):
+    run = create(tmp_path, "a")
+    assert run.current_attempt() == 0
+
+    numbers = [run.new_attempt() for _ in range(11)]
+
+    assert numbers == list(range(1, 12))
+    assert run.current_attempt() == 11
+    process = run.attempt(11).process
+    assert process == this_process()
+    assert process is not None
+    assert process.pid == os.getpid()
+    assert process.alive() is True
+
+
+def test_an_attempt_can_be_led_by_another_process(tmp_path: Path):
+    leader = {"host": "node-7", "pid": 12, "space": "elsewhere", "born": 5}
+
+    number = create(tmp_path, "a").new_attempt(leader)
+
+    assert create(tmp_path, "a").attempt(number).process == Process(**leader)
+    assert Process(**leader).alive() is None
+
+
+def test_a_later_process_with_the_same_number_is_another_one():
+    mine = this_process()
+
+    assert Process(mine.host, mine.pid, mine.space, mine.born - 1).alive() is False
+
+
+def test_an_attempt_file_cut_short_still_counts(tmp_path: Path):
+    run = create(tmp_path, "a")
+    run.new_attempt()
+    (run.attempts / "2").write_text('{"started": "20')
+
+    assert run.current_attempt() == 2
+    assert run.attempt(2).process is None
+    assert run.new_attempt() == 3
+
+
+def test_the_fence_lets_only_the_newest_attempt_pass(tmp_path: Path):
+    run = create(tmp_path, "a")
+    first = run.new_attempt()
+    run.fence(first)()
+    second = run.new_attempt()
+
+    run.fence(second)()
+
+    with pytest.raises(RefusedError, match=f"attempt 1 no longer owns run a: attempt 2 .*process {os.getpid()}"):
+        run.fence(first)()
+    with pytest.raises(RefusedError, match="attempt 3 is gone"):
+        run.fence(3)()
+
+
+def test_a_request_to_stop_reaches_only_the_attempt_it_was_made_to(tmp_path: Path):
+    run = create(tmp_path, "a")
+    assert run.request_stop("too early") == 0
+    first = run.new_attempt()
+    assert run.stop_requested(first) is None
+
+    assert run.request_stop("Ctrl-C") == first
+
+    assert run.stop_requested(first) == "Ctrl-C"
+    second = run.new_attempt()
+    assert run.stop_requested(second) is None
+    assert run.stop_requested(first) == "Ctrl-C"
+
+
+def test_logs_are_listed_by_rank(tmp_path: Path):
+    run = create(tmp_path, "a")
+    for rank in ("driver", 10, 2, 0):
+        run.logs(3, rank).write_text("x\n")
+
+    assert list(run.log_files(3)) == ["0", "2", "10", "driver"]
+    assert run.log_files(3)["10"] == run.path / "logs/3/10.log"
+    assert run.log_files(1) == {}
+
+
+def test_a_run_is_found_by_id_and_by_path(tmp_path: Path):
+    run = create(tmp_path / "runs", "sync-denoise")
+    run.job.write_text("kind: train\n")
+
+    assert find_run(tmp_path / "runs", "sync-denoise") == run
+    assert find_run("nowhere", run.path) == run
+    assert create(tmp_path / "runs", "sync-denoise") == run
+
+
+def test_a_missing_run_is_named_with_its_neighbours(tmp_path: Path):
+    for name in ("sync-denoise", "other"):
+        create(tmp_path, name).new_attempt()
+    (tmp_path / "no-run").mkdir()
+
+    assert [run.id for run in list_runs(tmp_path)] == ["other", "sync-denoise"]
+    with pytest.raises(NotFoundError, match="did you mean sync-denoise"):
+        find_run(tmp_path, "sync-denoize")
+    with pytest.raises(NotFoundError, match="shows the 2 runs"):
+        find_run(tmp_path, "zzz")
+    with pytest.raises(NotFoundError, match="no runs there"):
+        find_run(tmp_path / "nowhere", "zzz")
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../a", "A", "-a", ".hidden", "a" * 129, "a b", "a\n"])
+def test_ids_that_are_no_plain_names_are_refused(tmp_path: Path, name: str):
+    with pytest.raises(UsageError, match="no run id"):
+        create(tmp_path, name)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_storage_elsewhere_is_refused():
+    with pytest.raises(UsageError, match=r"s3://bucket.*local"):
+        create("s3://bucket/runs", "a")
+
+
+def test_the_paths_are_those_of_the_design(tmp_path: Path):
+    run = RunDir(tmp_path)
+
+    names = {path.relative_to(tmp_path).as_posix() for path in (run.job, run.events, run.metrics, run.report)}
+
+    assert names == {"job.yaml", "events.jsonl", "metrics.jsonl", "report.json"}
+    assert run.checkpoints == tmp_path / "checkpoints"
+    assert run.samples(5) == tmp_path / "samples/step-5"
+    assert json.loads(json.dumps(str(run.logs(1, 0)))) == str(tmp_path / "logs/1/0.log")
