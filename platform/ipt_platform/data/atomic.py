@@ -50,9 +50,7 @@ def _take_name(temporary: Path, out: Path) -> None:
     try:
         temporary.rename(out)  # an empty folder gives way, a full one does not
     except OSError as error:
-        raise RefusedError(
-            f"{out}: appeared while it was being written ({error.strerror}). Name another output."
-        ) from error
+        raise RefusedError(f"{out}: appeared while it was being written ({error.strerror}). Name another output.") from error
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:

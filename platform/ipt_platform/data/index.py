@@ -8,12 +8,13 @@
 
 import hashlib
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ipt_platform.data.header import probe
 from ipt_platform.errors import DataError, NotFoundError
@@ -27,13 +28,23 @@ MAX_INDEX_BYTES = 1 << 30
 Count = Annotated[int, Field(ge=0)]
 
 
+def _plain_name(name: str) -> str:
+    """The name of a member; it becomes part of file names and of what a terminal shows, so it must be harmless there."""
+    if not name.isprintable() or name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"a name such as {name!r} is not allowed: it must be printable, relative, without '..'")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+
+
 class MemberEntry(BaseModel):
     """One picture of a shard: its key, name in the tar, byte range, size in pixels and digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    key: str
-    name: str
+    key: Name
+    name: Name
     offset: Count
     size: Count
     width: Annotated[int, Field(ge=1)]
@@ -95,8 +106,7 @@ def _check(shard: Path, index: ShardIndex) -> None:
     size = shard.stat().st_size
     if size != index.bytes:
         raise DataError(
-            f"{shard}: the index no longer matches: the tar has {size} bytes, "
-            f"the index was made for {index.bytes}. {remedy}"
+            f"{shard}: the index no longer matches: the tar has {size} bytes, the index was made for {index.bytes}. {remedy}"
         )
     for member in index.members:
         if member.offset + member.size > size or member.size > MAX_MEMBER_BYTES:
@@ -137,6 +147,24 @@ def index_tar(shard: Path) -> ShardIndex:
     return ShardIndex(shard=shard.name, bytes=shard.stat().st_size, members=entries)
 
 
+def ensure_index(shard: Path, force: bool = False) -> bool:
+    """Make the index of a tar that has none; True where it was made, False where one is there and matches.
+
+    Args:
+        shard: The tar.
+        force: Make it anew, whatever is there.
+
+    Raises:
+        NotFoundError: There is no such tar.
+        DataError: As `index_tar`, or the index that is there does not match (see `load_index`).
+    """
+    if not force and index_path(shard).exists():
+        load_index(shard)
+        return False
+    write_index(shard, index_tar(shard))
+    return True
+
+
 def walk_tar(shard: Path) -> Iterator[tarfile.TarInfo]:
     """Headers of a tar's members, directories left out.
 
@@ -146,7 +174,11 @@ def walk_tar(shard: Path) -> Iterator[tarfile.TarInfo]:
     """
     try:
         with tarfile.open(shard, "r:") as tar:
+            end = -1
             for info in tar:
+                if info.offset <= end or info.size < 0:
+                    raise tarfile.ReadError(f"{info.name!r} points backwards")
+                end = info.offset
                 if not info.isdir():
                     yield info
             end = tar.offset
@@ -156,15 +188,15 @@ def walk_tar(shard: Path) -> Iterator[tarfile.TarInfo]:
     except tarfile.TarError as error:
         raise DataError(f"{shard}: not a whole, uncompressed tar: {error}. Copy or pack it again.") from error
     if mark != bytes(512):
-        raise DataError(
-            f"{shard}: the tar is cut off at byte {end}: its end-of-archive mark is missing. Copy it again."
-        )
+        raise DataError(f"{shard}: the tar is cut off or damaged at byte {end}: no end-of-archive mark. Copy it again.")
 
 
 def refuse_shared_keys(shard: Path, named: Iterator[tuple[str, str]]) -> None:
     """Raise DataError where two names of a shard have one key; it names each such pair."""
-    seen: dict[str, str] = {}
-    shared = [f"{seen[key]} and {name} (key {key})" for key, name in named if seen.setdefault(key, name) != name]
+    by_key: dict[str, list[str]] = {}
+    for key, name in named:
+        by_key.setdefault(key, []).append(name)
+    shared = [f"{' and '.join(names)} (key {key})" for key, names in by_key.items() if len(names) > 1]
     if shared:
         raise DataError(f"{shard}: two pictures of one key: " + "; ".join(shared) + ". Keys must be unique in a shard.")
 
@@ -172,16 +204,20 @@ def refuse_shared_keys(shard: Path, named: Iterator[tuple[str, str]]) -> None:
 def _entry(info: tarfile.TarInfo, file) -> MemberEntry | None:
     if not info.isreg() or info.issparse():
         raise DataError("a link, device or sparse file; only regular files are read.")
-    name = PurePosixPath(info.name)
-    if name.suffix.lower() not in PICTURE_SUFFIXES:
+    key = key_of(info.name)
+    if key is None or PurePosixPath(info.name).suffix.lower() not in PICTURE_SUFFIXES:
         return None
+    try:
+        _plain_name(info.name)
+    except ValueError as error:
+        raise DataError(f"{error}.") from error
     if info.size > MAX_MEMBER_BYTES:
         raise DataError(f"has {info.size} bytes; at most {MAX_MEMBER_BYTES} are allowed.")
     file.seek(info.offset_data)
     data = file.read(info.size)
     header = probe(data)
     return MemberEntry(
-        key=key_of(info.name),
+        key=key,
         name=info.name,
         offset=info.offset_data,
         size=info.size,
@@ -191,7 +227,7 @@ def _entry(info: tarfile.TarInfo, file) -> MemberEntry | None:
     )
 
 
-def key_of(name: str) -> str:
-    """WebDataset's key of a member: its path up to the first dot of the file name."""
-    path = PurePosixPath(name)
-    return str(path.with_name(path.name.split(".")[0])) if "." in path.name.lstrip(".") else name
+def key_of(name: str) -> str | None:
+    """WebDataset's key of a member: its path up to the first dot of the file name; None for a hidden file."""
+    match = re.fullmatch(r"((?:.*/)?[^./]+)\.[^/]*", name, re.DOTALL)
+    return match[1] if match else None

@@ -1,0 +1,149 @@
+"""`data pack`, `data index`, `data verify` and `data sample`: clean photographs to shards, and whether shards are whole."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ipt_platform.cli.output import Json, console, emit, pairs, say
+from ipt_platform.data.index import ensure_index
+from ipt_platform.data.pack import pack as pack_shards
+from ipt_platform.data.sample import build_sample
+from ipt_platform.data.shards import expand_shards
+from ipt_platform.data.shards import verify as verify_shards
+from ipt_platform.errors import DataError, ExitCode, IptError
+
+app = typer.Typer(name="data", help="Pack clean photographs into shards, and check them.", no_args_is_help=True)
+
+Shards = Annotated[
+    list[str], typer.Argument(metavar="SHARDS...", help="Tars, folders of tars, 'globs*.tar' or '{000000..000127}.tar'.")
+]
+SHOWN = 10
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `256MB` (powers of ten), `256MiB` (powers of two) or a plain number."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    size = int(float(match[1]) * UNITS.get(match[2].upper(), 0)) if match else 0
+    if size < 1:
+        raise typer.BadParameter(f"found {text!r}; write a size such as 256MB, 1.5GB or 512MiB")
+    return size
+
+
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of photographs (JPEG, PNG, WebP), at any depth.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist, or be empty.")],
+    shard_size: Annotated[
+        int, typer.Option("--shard-size", parser=parse_size, metavar="SIZE", help="Close a shard once it holds so much.")
+    ] = "256MB",  # pyright: ignore[reportArgumentType] - typer parses the default as it parses an argument
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Pack photographs into WebDataset shards with an index beside each; all of it, or nothing."""
+    with _progress("packing pictures") as progress:
+        report = pack_shards(folder, out, shard_size, skip_bad, threads=_threads(), progress=progress)
+
+    def render(to: Console) -> None:
+        say(to, f"{out}: {report.images} pictures in {len(report.shards)} shards")
+        pairs(to, [("bytes", f"{report.bytes:,}"), ("left alone", _some(report.ignored))])
+        for name, reason in report.bad:
+            say(to, f"  left out: {name}: {reason}")
+
+    data = {
+        "shards": [str(shard) for shard in report.shards],
+        "images": report.images,
+        "bytes": report.bytes,
+        "bad": [{"name": name, "reason": reason} for name, reason in report.bad],
+        "ignored": report.ignored,
+    }
+    emit(data, as_json, render)
+
+
+@app.command()
+def index(
+    shards: Shards,
+    force: Annotated[bool, typer.Option("--force", help="Index anew, also where an index is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Index tars that were packed elsewhere, so that their pictures can be read by range."""
+    made: list[str] = []
+    found: list[str] = []
+    wrong: list[str] = []
+    for shard in expand_shards(shards):
+        try:
+            (made if ensure_index(shard, force) else found).append(str(shard))
+        except IptError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise DataError("\n".join([*wrong, f"{len(made)} indexes were made, {len(wrong)} shards cannot be indexed."]))
+    data = {"made": made, "found": found}
+    emit(data, as_json, lambda to: say(to, f"{len(made)} indexes made, {len(found)} were there and match"))
+
+
+@app.command()
+def verify(shards: Shards, as_json: Json = False) -> None:
+    """Check shards wholly: index against tar, every picture's digest, and that it decodes."""
+    paths = expand_shards(shards)
+    with _progress("verifying shards") as progress:
+        report = verify_shards(paths, threads=_threads(), progress=progress)
+
+    def render(to: Console) -> None:
+        for problem in report.problems:
+            say(to, str(problem))
+        verdict = f"{len(report.problems)} problems" if report.problems else "all whole"
+        say(to, f"{report.shards} shards, {report.images} pictures, {report.bytes:,} bytes: {verdict}")
+
+    data = {
+        "shards": report.shards,
+        "images": report.images,
+        "bytes": report.bytes,
+        "problems": [{"shard": str(each.shard), "member": each.member, "reason": each.reason} for each in report.problems],
+    }
+    emit(data, as_json, render)
+    if report.problems:
+        raise typer.Exit(ExitCode.USAGE)
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder to make.")] = Path("datasets/sample"),
+    as_json: Json = False,
+) -> None:
+    """Build the sample set from the photographs in scikit-image and scikit-learn; needs no network."""
+    report = build_sample(out)
+    how = "made" if report.made else "already there and whole"
+    data = {"train": str(report.train), "test": str(report.test), "images": report.images, "made": report.made}
+    emit(data, as_json, lambda to: say(to, f"{out}: sample set of {report.images} photographs, {how}"))
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr; nothing at all where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _some(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} other files: {', '.join(names[:SHOWN])}{more}"
