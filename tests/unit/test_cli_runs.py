@@ -100,7 +100,7 @@ def test_status_says_in_one_sentence_why(run: RunDir):
 
     lines = call("status", "demo", "--storage", run.path.parent).splitlines()
 
-    assert lines[0].startswith("demo: failed: failed after step 120 of 200: the loss of deblur is not finite; submitting")
+    assert lines[0].startswith("demo: failed: the loss of deblur is not finite (after step 120 of 200); submitting")
     assert any(line.split() == ["PSNR", "on", "sample-test", "denoise", "28.51", "dB"] for line in lines)
     assert lines[-1].endswith("failed step 120: the loss of deblur is not finite")
 

@@ -46,9 +46,7 @@ __all__ = ["CheckpointInfo", "commit", "list_checkpoints", "newest", "prune", "r
 Content = bytes | Mapping[str, Tensor] | Mapping[str, Any]
 
 
-def commit(
-    checkpoints: Path, step: int, files: Mapping[str, Content], fence: Callable[[], None], attempt: int = 0
-) -> Path:
+def commit(checkpoints: Path, step: int, files: Mapping[str, Content], fence: Callable[[], None], attempt: int = 0) -> Path:
     """Write the checkpoint `step-N` so that it is either usable as a whole or not there.
 
     A usable `step-N` of the same attempt is returned as it is. Any other `step-N` (uncommitted, damaged, or of an
@@ -73,7 +71,9 @@ def commit(
     target = checkpoints / f"step-{step}"
     if _committed_by(target, attempt):
         return target
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    if not checkpoints.is_dir():
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        sync_folder(checkpoints.parent)
     temporary = checkpoints / f"{TEMPORARY}step-{step}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
@@ -163,9 +163,7 @@ def _publish(temporary: Path, target: Path, seal: bytes, fence: Callable[[], Non
 
 def _encode(name: str, content: Content) -> bytes:
     if not safe_name(name):
-        raise ValueError(
-            f"{name!r} is no name for a file of a checkpoint: relative, without '..', not {MANIFEST} or {COMMIT}"
-        )
+        raise ValueError(f"{name!r} is no name for a file of a checkpoint: relative, without '..', not {MANIFEST} or {COMMIT}")
     if isinstance(content, bytes):
         return content
     match Path(name).suffix:
@@ -174,9 +172,7 @@ def _encode(name: str, content: Content) -> bytes:
         case ".json":
             return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
         case suffix:
-            raise ValueError(
-                f"{name!r}: content for {suffix!r} must be bytes; mappings are stored as .safetensors or .json"
-            )
+            raise ValueError(f"{name!r}: content for {suffix!r} must be bytes; mappings are stored as .safetensors or .json")
 
 
 def _plain(name: str, tensor: Tensor) -> Tensor:

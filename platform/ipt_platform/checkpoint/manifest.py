@@ -176,9 +176,7 @@ def _inspect(step: int, path: Path) -> CheckpointInfo:
         # A bad disk block or a folder that somebody deletes while we look: it cannot be used either.
         return CheckpointInfo(step, path, usable=False, reason=f"{path}: it cannot be read: {error}")
     if manifest.step != step:
-        return CheckpointInfo(
-            step, path, usable=False, reason=f"{path}: it holds step {manifest.step}, renamed by hand"
-        )
+        return CheckpointInfo(step, path, usable=False, reason=f"{path}: it holds step {manifest.step}, renamed by hand")
     return CheckpointInfo(step, path, usable=True, reason="")
 
 

@@ -25,7 +25,7 @@ class LiveLine:
     def __init__(self, total_steps: int, to: Console | None = None):
         self.total_steps = total_steps
         self.console = to or console(stderr=True)
-        self._live = Live("", console=self.console, auto_refresh=False, transient=True)
+        self._live = Live("", console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:

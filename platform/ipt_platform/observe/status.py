@@ -129,9 +129,8 @@ def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, checkpoin
     reason = str(ending.get("reason", "")).strip().rstrip(".")
     if ending["type"] == "finished":
         return reason or f"all {total or step} steps are done"
-    why = reason or "no reason was recorded"
-    what = "stopped" if ending["type"] == "cancelled" else "failed"
-    return f"{what} after step {step}{f' of {total}' if total else ''}: {why}; {_go_on(run, checkpoint)}"
+    done = f"after step {step} of {total}" if total else f"after step {step}"
+    return f"{reason or 'no reason was recorded'} ({done}); {_go_on(run, checkpoint)}"
 
 
 def _under_way(run: RunDir, attempt: Attempt, age: float, stale: float, checkpoint: int | None) -> tuple[str, str]:
