@@ -35,6 +35,33 @@ class Span:
     weight: np.ndarray
 
 
+def tiled_fn(
+    model: Restorer, device: torch.device | str = "cpu", tile: int = DEFAULT_TILE, overlap: int = DEFAULT_OVERLAP
+) -> Callable[[np.ndarray, Callable[[int, int], None]], np.ndarray]:
+    """A model as a function of numpy pictures `[H, W, 3]` of any size and a callback (tiles done, tiles in all).
+
+    Args:
+        model: as in `restore_tiled`, on `device`, in evaluation mode.
+        device: where the tiles are computed.
+        tile: as in `restore_tiled`.
+        overlap: as in `restore_tiled`.
+
+    Raises:
+        UsageError: impossible sizes (at once); later, from the function: a tile does not fit into the device's memory.
+    """
+    check_sizes(tile, overlap)
+
+    def restore(picture: np.ndarray, on_tile: Callable[[int, int], None]) -> np.ndarray:
+        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].contiguous()
+        try:
+            restored = restore_tiled(lambda part: model(part.to(device)).cpu(), image, tile, overlap, on_tile)
+        except torch.OutOfMemoryError as error:
+            raise UsageError(f"a tile of {tile} pixels does not fit into the memory of {device}: lower --tile") from error
+        return restored[0].permute(1, 2, 0).numpy()
+
+    return restore
+
+
 @torch.inference_mode()
 def restore_tiled(
     model: Restorer,
@@ -47,7 +74,7 @@ def restore_tiled(
 
     Args:
         model: maps `[1, 3, h, w]` to `[1, 3, h, w]` for any h, w up to `tile`.
-        image: `[1, 3, H, W]` float32 in [0, 1], on the device of the model.
+        image: `[1, 3, H, W]` float32 in [0, 1], on any device; the model is given tiles on the same one.
         tile: longest side given to the model, pixels.
         overlap: pixels two neighbouring tiles share at least, a multiple of 16 and at most half the tile;
             `tile - overlap`, the step from tile to tile, is a multiple of 128. Three eighths of it are thrown away on
@@ -74,6 +101,12 @@ def restore_tiled(
             if on_tile:
                 on_tile(done, len(rows) * len(columns))
     return restored
+
+
+def restore_array(model: Restorer, picture: np.ndarray, device: torch.device | None = None) -> np.ndarray:
+    """`restore_tiled` for a picture as numpy holds it: float32 `[H, W, 3]` to float32 `[H, W, 3]`."""
+    image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1).unsqueeze(0)
+    return restore_tiled(model, image)[0].permute(1, 2, 0).cpu().numpy()
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:
