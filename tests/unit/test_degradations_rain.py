@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ipt_platform.data.degradations import build_degradation
+from ipt_platform.data.degradations import build_degradation, rain
 from ipt_platform.data.degradations.rain import rain_streaks
 
 
 def params(**changes):
-    rain = build_degradation({"name": "rain"})
-    return {**rain.draw(np.random.default_rng(0)), **changes}
+    family = build_degradation({"name": "rain"})
+    return {**family.draw(np.random.default_rng(0)), **changes}
 
 
 def test_light_grows_with_density():
@@ -36,9 +36,9 @@ def test_a_lone_streak_is_no_brighter_than_its_opacity_at_any_width(width):
 
 def test_the_light_model_adds_the_same_to_all_channels_and_clips_at_white():
     clean = np.random.default_rng(0).random((80, 90, 3), dtype=np.float32)
-    rain = build_degradation({"name": "rain", "density": 0.02})
+    family = build_degradation({"name": "rain", "density": 0.02})
 
-    rainy, drawn = rain(clean, np.random.default_rng(1))
+    rainy, drawn = family(clean, np.random.default_rng(1))
 
     expected = np.minimum(clean + rain_streaks(80, 90, drawn)[..., None], 1)
     np.testing.assert_allclose(rainy, expected, atol=1e-6)
@@ -46,16 +46,25 @@ def test_the_light_model_adds_the_same_to_all_channels_and_clips_at_white():
 
 def test_the_heavy_model_mixes_in_airlight():
     clean = np.random.default_rng(0).random((80, 90, 3), dtype=np.float32)
-    rain = build_degradation({"name": "rain", "veil": 0.4, "airlight": 0.8})
+    family = build_degradation({"name": "rain", "veil": 0.4, "airlight": 0.8})
 
-    rainy, drawn = rain(clean, np.random.default_rng(1))
+    rainy, drawn = family(clean, np.random.default_rng(1))
 
     expected = np.minimum(0.6 * (clean + rain_streaks(80, 90, drawn)[..., None]) + 0.4 * 0.8, 1)
     np.testing.assert_allclose(rainy, expected, atol=1e-6)
 
 
-def test_rain_falls_evenly_up_to_the_borders():
-    streaks = np.mean([rain_streaks(96, 96, params(key=key, density=0.02)) for key in range(40)], axis=0)
+def test_rain_falls_evenly_up_to_each_border():
+    streaks = np.mean([rain_streaks(96, 96, params(key=key, density=0.02, angle=5.0)) for key in range(60)], axis=0)
 
-    border = np.concatenate((streaks[:8].ravel(), streaks[-8:].ravel(), streaks[:, :8].ravel(), streaks[:, -8:].ravel()))
-    assert border.mean() == pytest.approx(streaks[24:72, 24:72].mean(), rel=0.1)
+    inside = streaks[24:72, 24:72].mean()
+    for border in (streaks[:6], streaks[-6:], streaks[:, :6], streaks[:, -6:]):
+        assert border.mean() == pytest.approx(inside, rel=0.08)
+
+
+def test_drawing_in_small_parts_draws_the_same_rain(monkeypatch):
+    drawn = params(density=0.02)
+    at_once = rain_streaks(60, 70, drawn)
+    monkeypatch.setattr(rain, "_POINTS_AT_ONCE", 500)
+
+    np.testing.assert_allclose(rain_streaks(60, 70, drawn), at_once, atol=1e-6)

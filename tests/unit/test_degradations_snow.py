@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ipt_platform.data.degradations import build_degradation
+from ipt_platform.data.degradations import build_degradation, snow
 from ipt_platform.data.degradations.snow import snow_mask
 
 
 def params(**changes):
-    snow = build_degradation({"name": "snow"})
-    return {**snow.draw(np.random.default_rng(0)), **changes}
+    family = build_degradation({"name": "snow"})
+    return {**family.draw(np.random.default_rng(0)), **changes}
 
 
 def test_the_picture_follows_the_formula_of_its_parameters():
@@ -25,10 +25,10 @@ def test_the_picture_follows_the_formula_of_its_parameters():
 
 def test_black_and_white_pictures_show_one_and_the_same_snow():
     # Without asking for the mask: what a flake takes from white and what it gives to black are tied by C, T and A.
-    snow = build_degradation({"name": "snow", "density": 0.02})
-    drawn = snow.draw(np.random.default_rng(4))
-    on_black = snow.apply(np.zeros((80, 80, 3), np.float32), drawn).astype(np.float64)
-    on_white = snow.apply(np.ones((80, 80, 3), np.float32), drawn).astype(np.float64)
+    family = build_degradation({"name": "snow", "density": 0.02})
+    drawn = family.draw(np.random.default_rng(4))
+    on_black = family.apply(np.zeros((80, 80, 3), np.float32), drawn).astype(np.float64)
+    on_white = family.apply(np.ones((80, 80, 3), np.float32), drawn).astype(np.float64)
 
     t = 1 - drawn["veil"]
     let_through = on_white - on_black
@@ -53,8 +53,30 @@ def test_cover_grows_with_density():
     assert dense / sparse == pytest.approx(4, rel=0.25)
 
 
-def test_snow_falls_evenly_up_to_the_borders():
-    mask = np.mean([snow_mask(96, 96, params(key=key, density=0.02)) for key in range(40)], axis=0)
+def test_snow_falls_evenly_up_to_each_border():
+    mask = np.mean([snow_mask(96, 96, params(key=key, density=0.03, size=4.0)) for key in range(60)], axis=0)
 
-    border = np.concatenate((mask[:8].ravel(), mask[-8:].ravel(), mask[:, :8].ravel(), mask[:, -8:].ravel()))
-    assert border.mean() == pytest.approx(mask[24:72, 24:72].mean(), rel=0.1)
+    inside = mask[24:72, 24:72].mean()
+    for border in (mask[:3], mask[-3:], mask[:, :3], mask[:, -3:]):
+        assert border.mean() == pytest.approx(inside, rel=0.08)
+
+
+def test_drawing_in_small_parts_draws_the_same_snow(monkeypatch):
+    drawn = params(density=0.02)
+    at_once = snow_mask(60, 70, drawn)
+    monkeypatch.setattr(snow, "_PIXELS_AT_ONCE", 500)
+
+    np.testing.assert_allclose(snow_mask(60, 70, drawn), at_once, atol=1e-6)
+
+
+def test_a_flake_stands_where_it_was_drawn_to_a_fraction_of_a_pixel():
+    one = np.ones(20)
+    place = np.random.default_rng(0).uniform(0, 50, (2, 20))
+    flakes = snow._Flakes(*place, radius=5 * one, tilt=one, fall=3 * one, peak=one, lobes=np.zeros((2, 20)))
+    patch = np.arange(-12, 13)
+
+    cover = snow._cover(flakes, patch, 0.8).astype(np.float64)
+
+    weight = cover.sum(axis=(1, 2))
+    np.testing.assert_allclose((cover.sum(axis=2) * patch).sum(axis=1) / weight, place[0] % 1, atol=0.01)
+    np.testing.assert_allclose((cover.sum(axis=1) * patch).sum(axis=1) / weight, place[1] % 1, atol=0.01)

@@ -65,7 +65,7 @@ def depth_map(clean: Picture, layout: DepthLayout, frame: Frame) -> Map:
     sine, cosine = np.sin(layout.angle), np.cos(layout.angle)
     along_rows = layout.vertical * (1 - rows) + layout.slope * (0.5 + sine * (rows - 0.5) / (abs(sine) + abs(cosine)))
     along_columns = layout.slope * cosine * (columns - 0.5) / (abs(sine) + abs(cosine))
-    depth = (along_rows[:, None] + along_columns[None, :]).astype(np.float32)
+    depth = along_rows.astype(np.float32)[:, None] + along_columns.astype(np.float32)
     if layout.clouds > 0:
         depth += np.float32(layout.clouds) * fractal(rows, columns, layout.key)
     if layout.objects != 0:

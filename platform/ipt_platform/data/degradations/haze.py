@@ -44,8 +44,9 @@ class Haze(Degradation):
 
     @property
     def margin(self) -> int:
-        """Context of the edge-preserving filter that finds the objects."""
-        return REACH
+        """Context of the edge-preserving filter that finds the objects, where there is anything to find."""
+        looks = self.flat < 1 and (self.objects.low, self.objects.high) != (0, 0)
+        return REACH if looks else 0
 
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw beta, the airlight and a layout of the depth (or the one depth of a flat pair)."""

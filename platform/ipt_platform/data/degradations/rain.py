@@ -23,6 +23,9 @@ from ipt_platform.data.degradations.splat import splat
 _SPACING = 0.6
 """Distance in pixels between the points that draw a streak; below one, or streaks would show as beads."""
 
+_POINTS_AT_ONCE = 1 << 21
+"""Points drawn in one go: bounds memory where a picture is large or the rain is heavy."""
+
 
 class _Layer(NamedTuple):
     """How the streaks at one distance differ from the drawn length, width, opacity and density."""
@@ -119,15 +122,18 @@ def _draw_layer(height: int, width: int, layer: _Layer, params: Params, rng: np.
     along = (np.arange(points) + 0.5) / points
     # Sides of a streak rise within its first and last fifth.
     profile = np.clip(5 * np.minimum(along, 1 - along), 0, 1)
-    distance = (along - 0.5) * lengths[:, None]
-    light = opacity[:, None] * profile * (lengths[:, None] / points) * (np.sqrt(2 * np.pi * (sigma**2 + 1 / 6)))
+    light = opacity * lengths / points * np.sqrt(2 * np.pi * (sigma**2 + 1 / 6))
     pad = int(np.ceil(3 * sigma))
-    canvas = splat(
-        (top[:, None] + distance * np.cos(tilt)[:, None] - reach + pad).ravel(),
-        (left[:, None] + distance * np.sin(tilt)[:, None] - reach + pad).ravel(),
-        light.ravel(),
-        height + 2 * pad,
-        width + 2 * pad,
-    ).astype(np.float32)
-    soft = cv2.GaussianBlur(canvas, (0, 0), sigma)
+    canvas = np.zeros((height + 2 * pad, width + 2 * pad))
+    at_once = max(1, _POINTS_AT_ONCE // points)
+    for start in range(0, count, at_once):
+        part = slice(start, start + at_once)
+        distance = lengths[part, None] * (along - 0.5)
+        canvas += splat(
+            (top[part, None] + distance * np.cos(tilt[part, None]) - reach + pad).ravel(),
+            (left[part, None] + distance * np.sin(tilt[part, None]) - reach + pad).ravel(),
+            (light[part, None] * profile).ravel(),
+            *canvas.shape,
+        )
+    soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), sigma)
     return np.asarray(soft[pad : pad + height, pad : pad + width], np.float32)

@@ -24,6 +24,9 @@ _LARGEST = 1.7
 _LOBE = 0.2
 """Largest share by which a lobe lifts or sinks the outline of a flake."""
 
+_PIXELS_AT_ONCE = 1 << 22
+"""Pixels of flakes drawn in one go: bounds memory where a picture is large or the flakes are."""
+
 _OPAQUE = 0.999
 """No flake hides everything: layers are joined by the logarithm of what they let through."""
 
@@ -136,15 +139,25 @@ def _draw_layer(height: int, width: int, layer: _Layer, params: Params, rng: np.
         peak=layer.opacity * rng.uniform(0.6, 1.0, count) / (1 + 0.4 * fall / (2 * radius + 1)),
         lobes=rng.uniform(-_LOBE, _LOBE, (2, count)),
     )
+    through = np.zeros(height * width)
     patch = np.arange(-reach, reach + 1)
-    row, column = np.floor(flakes.top).astype(np.int64), np.floor(flakes.left).astype(np.int64)
-    cover = _cover(flakes, patch, layer.softness)
-    rows, columns = row[:, None] + patch, column[:, None] + patch
+    at_once = max(1, _PIXELS_AT_ONCE // len(patch) ** 2)
+    for start in range(0, count, at_once):
+        part = _Flakes(*(values[..., start : start + at_once] for values in flakes))
+        through += _log_through(part, patch, layer.softness, height, width)
+    return through.reshape(height, width)
+
+
+def _log_through(flakes: _Flakes, patch: NDArray, softness: float, height: int, width: int) -> NDArray:
+    """[height * width] float64, the logarithm of what these flakes let through."""
+    cover = _cover(flakes, patch, softness)
+    rows = np.floor(flakes.top).astype(np.int64)[:, None] + patch
+    columns = np.floor(flakes.left).astype(np.int64)[:, None] + patch
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     inside &= cover > 0
     index = (rows[:, :, None] * width + columns[:, None, :])[inside]
     log = np.log1p(-np.minimum(cover[inside], np.float32(_OPAQUE)))
-    return np.bincount(index, weights=log, minlength=height * width).reshape(height, width)
+    return np.bincount(index, weights=log, minlength=height * width)
 
 
 def _cover(flakes: _Flakes, patch: NDArray, softness: float) -> NDArray[np.float32]:
