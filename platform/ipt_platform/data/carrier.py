@@ -7,9 +7,7 @@ from ipt_platform.data.ordered import ordered_map
 from ipt_platform.data.pairs import BatchMaker
 
 
-def local_stream(
-    maker: BatchMaker, start_step: int, stop_step: int, threads: int = 2, prefetch: int = 4
-) -> Iterator[Batch]:
+def local_stream(maker: BatchMaker, start_step: int, stop_step: int, threads: int = 2, prefetch: int = 4) -> Iterator[Batch]:
     """Batches of steps `start_step` to `stop_step` (exclusive), in order, made by threads up to `prefetch` steps ahead.
 
     Decoding and filtering release the interpreter lock, so threads are enough. Closing the iterator stops the threads.

@@ -86,9 +86,7 @@ class ShardSet:
         number = bisect_right(self._ends, index)
         table = self._table(number)
         row = index - (self._ends[number] - self.counts[number])
-        return Location(
-            self.shards[number], bytes(table.keys[row]).decode(), int(table.offsets[row]), int(table.sizes[row])
-        )
+        return Location(self.shards[number], bytes(table.keys[row]).decode(), int(table.offsets[row]), int(table.sizes[row]))
 
     def read(self, index: int) -> Member:
         """Read picture `index`.
@@ -108,9 +106,7 @@ class ShardSet:
         """
         data = os.pread(self._file(location.shard).descriptor, location.size, location.offset)
         while len(data) < location.size:  # a network file system may give less than asked for
-            more = os.pread(
-                self._file(location.shard).descriptor, location.size - len(data), location.offset + len(data)
-            )
+            more = os.pread(self._file(location.shard).descriptor, location.size - len(data), location.offset + len(data))
             if not more:
                 raise DataError(
                     f"{location.shard}: cut off: {location.key} should have {location.size} bytes from byte "

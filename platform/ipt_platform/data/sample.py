@@ -77,7 +77,5 @@ def _photograph(package: str, name: str) -> Source:
         )
     path = Path(spec.submodule_search_locations[0], FOLDERS[package], name)
     if not path.is_file():
-        raise NotFoundError(
-            f"{path}: this version of {package} does not hold the photograph. Install the pinned version."
-        )
+        raise NotFoundError(f"{path}: this version of {package} does not hold the photograph. Install the pinned version.")
     return Source(path.stem, path.suffix.removeprefix("."), path)

@@ -74,9 +74,7 @@ def _matches(path: Path) -> list[Path]:
         return [path]
     if not re.search(r"[*?\[]", str(path)):
         return []
-    return sorted(
-        match for match in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if match.is_file()
-    )
+    return sorted(match for match in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))) if match.is_file())
 
 
 def _numbered(pattern: str) -> Iterator[str]:
@@ -110,9 +108,7 @@ def verify(
         index, found = _verify_index(shard)
         problems += found
         if index is not None:
-            checks = ordered_map(
-                lambda member, at=shard: _verify_member(at, member), index.members, threads, 2 * threads
-            )
+            checks = ordered_map(lambda member, at=shard: _verify_member(at, member), index.members, threads, 2 * threads)
             problems += [problem for problem in checks if problem]
             images += len(index.members)
             size += index.bytes
