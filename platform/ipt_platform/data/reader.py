@@ -104,15 +104,12 @@ class ShardSet:
         Raises:
             DataError: The shard ends before the range does.
         """
-        data = os.pread(self._file(location.shard).descriptor, location.size, location.offset)
-        while len(data) < location.size:  # a network file system may give less than asked for
-            more = os.pread(self._file(location.shard).descriptor, location.size - len(data), location.offset + len(data))
-            if not more:
-                raise DataError(
-                    f"{location.shard}: cut off: {location.key} should have {location.size} bytes from byte "
-                    f"{location.offset}, {len(data)} are there."
-                )
-            data += more
+        data = self._file(location.shard).read(location.size, location.offset)
+        if len(data) < location.size:
+            raise DataError(
+                f"{location.shard}: cut off: {location.key} should have {location.size} bytes from byte "
+                f"{location.offset}, {len(data)} are there."
+            )
         return data
 
     def _table(self, number: int) -> "_Table":
@@ -167,11 +164,21 @@ class _Table:
 
 
 class _File:
-    """An open file that closes when nobody holds it any more, so that a reader never loses it to another thread."""
+    """An open file that closes when nobody holds it any more, so that no thread loses it to another while it reads."""
 
     def __init__(self, path: Path):
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Bytes of a range; fewer only where the file ends."""
+        data = os.pread(self._descriptor, size, offset)
+        while len(data) < size:  # a network file system may give less than was asked for
+            more = os.pread(self._descriptor, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
