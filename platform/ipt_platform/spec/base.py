@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
+from annotated_types import Len
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Strict, StringConstraints
 
 T = TypeVar("T")
@@ -26,7 +27,10 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 # A YAML list is a tuple in a frozen model: the container is converted, its items are not.
 Many = Annotated[tuple[T, ...], Strict(False)]
-Texts = Annotated[Many[Text], BeforeValidator(_one_or_many, json_schema_input_type=str | list[str])]
+Texts = Annotated[
+    Many[Text],
+    BeforeValidator(_one_or_many, json_schema_input_type=Text | Annotated[list[Text], Len(1)]),
+]
 
 
 def _not_the_family(params: dict[str, Any]) -> dict[str, Any]:

@@ -156,9 +156,7 @@ def _sets(document: Document, base: Path, where: KeyPath, sets: tuple[str, ...])
             resolve_set(name, base)
         except SpecError as error:
             # A wrong card is named by its own file and line; the rest is about this line of the job.
-            problems += [
-                problem if problem.file else document.problem(place, problem.message) for problem in error.problems
-            ]
+            problems += [problem if problem.file else document.problem(place, problem.message) for problem in error.problems]
         if name in sets[:position]:
             problems.append(document.problem(place, f"set '{name}' stands twice in the list; name each set once"))
     return problems

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from annotated_types import Len
 from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
 
 from ipt_platform.spec.base import Many, Name, Spec, Text, named, weighted
@@ -18,15 +19,18 @@ from ipt_platform.spec.parts import (
 )
 from ipt_platform.spec.words import Protocol
 
+# What a file may write, for the JSON Schema; the validators turn all of it into one mapping.
+Names = Annotated[list[Name], Len(1)]
+Weight = Annotated[int, Field(ge=1, le=64)]
 TaskUses = Annotated[
     dict[Name, TaskUse],
-    BeforeValidator(weighted, json_schema_input_type=list[str] | dict[str, int | TaskUse]),
-    Field(min_length=1),
+    Len(1),
+    BeforeValidator(weighted, json_schema_input_type=Names | Annotated[dict[Name, Weight | TaskUse], Len(1)]),
 ]
 TaskProbes = Annotated[
     dict[Name, TaskProbe],
-    BeforeValidator(named, json_schema_input_type=list[str] | dict[str, TaskProbe]),
-    Field(min_length=1),
+    Len(1),
+    BeforeValidator(named, json_schema_input_type=Names | Annotated[dict[Name, TaskProbe], Len(1)]),
 ]
 
 
@@ -34,9 +38,7 @@ class _JobBase(Spec):
     """What every kind of job has."""
 
     apiVersion: Literal["ipt/v1"] = Field(description="Version of this format: ipt/v1.")  # noqa: N815 (as Kubernetes spells it)
-    name: Name = Field(
-        description="Names the runs of this job: lower-case letters, digits and dashes, at most 63 characters."
-    )
+    name: Name = Field(description="Names the runs of this job: lower-case letters, digits and dashes, at most 63 characters.")
     seed: int = Field(
         default=0,
         ge=0,
@@ -75,9 +77,7 @@ class EvaluateJob(_JobBase):
     """Measure a checkpoint on frozen test sets."""
 
     kind: Literal["evaluate"] = Field(description="evaluate: measure a checkpoint on frozen test sets.")
-    checkpoint: Text = Field(
-        description="What to measure: a run id, the folder of a run, or the folder of a checkpoint."
-    )
+    checkpoint: Text = Field(description="What to measure: a run id, the folder of a run, or the folder of a checkpoint.")
     tasks: TaskProbes = Field(
         description="What to restore: [denoise, deblur], or with parameters {denoise: {params: {sigma: 25}}}."
     )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ipt_platform.errors import SpecError
@@ -13,7 +12,7 @@ from ipt_platform.spec.checks import semantic_problems
 from ipt_platform.spec.job import JOB, JOB_KINDS, EvaluateJob, TrainJob
 from ipt_platform.spec.overrides import apply_overrides
 from ipt_platform.spec.problems import problems_of, shown
-from ipt_platform.spec.source import CoreDumper, Document, load_yaml
+from ipt_platform.spec.source import Document, dump_yaml, load_yaml
 
 ORDER = ("apiVersion", "kind", "name", "seed", "model", "tasks", "data", "train", "evaluate", "checkpoint", "cluster")
 ABSENT = "(absent)"
@@ -69,7 +68,7 @@ def dump_job(job: TrainJob | EvaluateJob) -> str:
     """The resolved job as YAML, every default written out; `load_job` of it gives an equal job."""
     plain = job.model_dump(mode="json")
     ordered = {name: plain[name] for name in (*ORDER, *plain) if name in plain}
-    return yaml.dump(ordered, Dumper=CoreDumper, sort_keys=False, allow_unicode=True, width=120)
+    return dump_yaml(ordered)
 
 
 def job_diff(old: TrainJob | EvaluateJob, new: TrainJob | EvaluateJob) -> list[str]:
@@ -95,9 +94,7 @@ def _leaves(value: Any, path: str = "") -> dict[str, Any]:
         items = [(str(position), inner) for position, inner in enumerate(value)]
     else:
         return {path: value}
-    return {
-        leaf: found for key, inner in items for leaf, found in _leaves(inner, f"{path}.{key}" if path else key).items()
-    }
+    return {leaf: found for key, inner in items for leaf, found in _leaves(inner, f"{path}.{key}" if path else key).items()}
 
 
 def _text(leaves: dict[str, Any], path: str) -> str:

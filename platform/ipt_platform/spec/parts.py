@@ -106,9 +106,7 @@ class DataSpec(Spec):
     @classmethod
     def _no_s3(cls, shards: tuple[str, ...]) -> tuple[str, ...]:
         if any(pattern.startswith("s3://") for pattern in shards):
-            raise ValueError(
-                "shards on s3:// are not supported yet; copy them to a local path or a mounted file system"
-            )
+            raise ValueError("shards on s3:// are not supported yet; copy them to a local path or a mounted file system")
         return shards
 
 
@@ -175,9 +173,7 @@ class TrainSpec(Spec):
     stages: Many[Stage] = Field(min_length=1, description="Stretches of training, in order.")
     optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="Learning rates, decay and clipping.")
     schedule: ScheduleSpec = Field(default=ScheduleSpec(), description="Learning rates over time.")
-    loss: Loss = Field(
-        default="charbonnier", description="l1: mean |x|; charbonnier: mean sqrt(x^2 + 1e-6), smooth at zero."
-    )
+    loss: Loss = Field(default="charbonnier", description="l1: mean |x|; charbonnier: mean sqrt(x^2 + 1e-6), smooth at zero.")
     ema: float | None = Field(
         default=0.999,
         gt=0,
@@ -215,22 +211,14 @@ class EvaluateSpec(Spec):
 class CheckpointSpec(Spec):
     """What is kept of a run while it goes on."""
 
-    every: int = Field(
-        default=500, ge=1, description="Steps between checkpoints; one more is always written at the end."
-    )
+    every: int = Field(default=500, ge=1, description="Steps between checkpoints; one more is always written at the end.")
     keep: int = Field(default=3, ge=2, le=1000, description="Newest checkpoints kept (and always the best one).")
 
 
 class ClusterSpec(Spec):
     """The machines a run asks Ray for."""
 
-    workers: int = Field(
-        default=1, ge=1, le=4096, description="Training processes; each takes an equal share of every step."
-    )
+    workers: int = Field(default=1, ge=1, le=4096, description="Training processes; each takes an equal share of every step.")
     gpus_per_worker: float = Field(default=0, ge=0, le=64, description="GPUs of each worker; 0: train on the CPU.")
-    cpus_per_worker: float = Field(
-        default=1, gt=0, le=1024, description="CPU cores of each worker, the stream's not counted."
-    )
-    max_failures: int = Field(
-        default=3, ge=0, le=1000, description="Times lost workers are replaced before the run fails."
-    )
+    cpus_per_worker: float = Field(default=1, gt=0, le=1024, description="CPU cores of each worker, the stream's not counted.")
+    max_failures: int = Field(default=3, ge=0, le=1000, description="Times lost workers are replaced before the run fails.")

@@ -14,17 +14,31 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def job_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a job file, all kinds."""
-    return {"$schema": DIALECT, "title": "ipt-platform job", **JOB.json_schema()}
+    return _schema(JOB, "ipt-platform job")
 
 
 def task_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a task file."""
-    return {"$schema": DIALECT, **TypeAdapter(TaskSpec).json_schema()}
+    return _schema(TypeAdapter(TaskSpec), "ipt-platform task")
 
 
 def dataset_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a dataset card."""
-    return {"$schema": DIALECT, **TypeAdapter(DatasetCard).json_schema()}
+    return _schema(TypeAdapter(DatasetCard), "ipt-platform dataset card")
 
 
 SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {"job": job_schema, "task": task_schema, "dataset": dataset_schema}
+
+
+def _schema(adapter: TypeAdapter[Any], title: str) -> dict[str, Any]:
+    return {"$schema": DIALECT} | _closed(adapter.json_schema()) | {"title": title}
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with mappings whose keys have a pattern closed to other keys, which pydantic checks but does not write."""
+    if isinstance(schema, list):
+        return [_closed(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if "patternProperties" in schema else {}
+    return {key: _closed(inner) for key, inner in schema.items()} | closed

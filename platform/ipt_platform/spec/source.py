@@ -28,9 +28,7 @@ CORE_SCHEMA = (
     ("tag:yaml.org,2002:int", re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")),
     (
         "tag:yaml.org,2002:float",
-        re.compile(
-            r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-        ),
+        re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
         list("-+.0123456789"),
     ),
 )
@@ -134,6 +132,11 @@ def parse_yaml(text: str, file: str) -> Document:
     return Document(value, {(): 1} | builder.lines, file)
 
 
+def dump_yaml(value: Any) -> str:
+    """Plain values as YAML that `parse_yaml` reads back exactly, and readers of YAML 1.1 too; mappings keep their order."""
+    return yaml.dump(value, Dumper=CoreDumper, sort_keys=False, allow_unicode=True, width=120)
+
+
 def _refuse_large(text: str, file: str) -> None:
     """Walks events, which cost no stack, so that the recursive composer never sees a deep or long file."""
     depth = values = 0
@@ -190,9 +193,7 @@ class _Builder:
             if key == "<<":
                 self.wrong(key_node, path, "merge keys (<<) are not supported; write the keys out")
             elif key in first:
-                self.wrong(
-                    key_node, (*path, key), f"key '{key}' was already given on line {first[key]}; keep one of them"
-                )
+                self.wrong(key_node, (*path, key), f"key '{key}' was already given on line {first[key]}; keep one of them")
             else:
                 first[key] = line
                 self.lines[*path, key] = line

@@ -1,6 +1,6 @@
 """The task file: which degradation a task undoes, how it is trained and how it is tested."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from ipt_platform.data.degradations.base import Degradation
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text
 from ipt_platform.spec.problems import problems_of
-from ipt_platform.spec.source import parse_yaml
+from ipt_platform.spec.source import Document, parse_yaml
 from ipt_platform.spec.words import TaskStage, did_you_mean
 
 
@@ -83,19 +83,27 @@ def parse_task(text: str, file: str) -> TaskSpec:
         task = TypeAdapter(TaskSpec).validate_python(document.value)
     except ValidationError as error:
         raise SpecError(problems_of(error, TaskSpec, document)) from error
-    problems: list[Problem] = []
-    for section, build in (("degradation", task.training), ("evaluate", task.testing)):
-        try:
-            degradation = build({})
-        except ValidationError as error:
-            problems += problems_of(error, None, document, (section,))
-        except SpecError as error:
-            problems += [document.problem((section, "name"), problem.message) for problem in error.problems]
-        else:
-            assert isinstance(degradation, Degradation)
+    problems = _judged(document, "degradation", lambda: task.training({}))
+    # A mistake in `degradation` shows in both; what `evaluate` does not write is not its mistake.
+    own = {("evaluate", key) for key in task.evaluate}
+    problems += [each for each in _judged(document, "evaluate", lambda: task.testing({})) if _key(each) in own]
     if problems:
-        raise SpecError(list(dict.fromkeys(problems)))
+        raise SpecError(problems)
     return task
+
+
+def _judged(document: Document, section: str, build: Callable[[], Degradation]) -> list[Problem]:
+    try:
+        build()
+    except ValidationError as error:
+        return problems_of(error, None, document, (section,))
+    except SpecError as error:
+        return [document.problem((section, "name"), problem.message) for problem in error.problems]
+    return []
+
+
+def _key(problem: Problem) -> tuple[str, ...]:
+    return tuple(problem.path.split(".")[:2])
 
 
 def _folder() -> Any:

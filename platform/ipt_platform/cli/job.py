@@ -1,0 +1,125 @@
+"""`validate JOB`, `plan JOB` and `schema`: what a job file says, and what it would do, without running it."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ipt_platform.cli.output import Json, emit, say, table
+from ipt_platform.errors import ExitCode, SpecError, UsageError
+from ipt_platform.spec.checks import warnings
+from ipt_platform.spec.load import dump_job, load_job
+from ipt_platform.spec.schema import SCHEMAS
+from ipt_platform.spec.words import did_you_mean
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="Job file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value by dotted path: --set train.stages.0.steps=200."),
+]
+
+SHOWN_SHARDS = 8
+
+
+def validate(job_file: JobFile, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Check a job file: every error at once, each with its line."""
+    try:
+        job = load_job(job_file, overrides or ()).job
+    except SpecError as error:
+        if not as_json:
+            raise
+        emit({"valid": False, "file": str(job_file), "problems": [vars(each) for each in error.problems]}, True, _nothing)
+        raise typer.Exit(ExitCode.USAGE) from error
+    notes = warnings(job)
+
+    def render(to: Console) -> None:
+        say(to, f"{job_file}: a valid {job.kind} job, '{job.name}'")
+        _notes(to, notes)
+
+    emit({"valid": True, "file": str(job_file), "kind": job.kind, "name": job.name, "warnings": notes}, as_json, render)
+
+
+def plan(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Print the job with every default written out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a job would do: steps, samples, crops, parameters, shards, test sets."""
+    # torch takes seconds to import, and no other command of this file needs it
+    from ipt_platform.train.plan import resolve_plan
+
+    job = load_job(job_file, overrides or ()).job
+    planned = resolve_plan(job)
+
+    def render(to: Console) -> None:
+        if resolved:
+            to.file.write(dump_job(job))
+        elif job.kind == "train":
+            _train_plan(to, planned)
+        else:
+            _evaluate_plan(to, planned)
+
+    emit({**planned, "job": job.model_dump(mode="json")}, as_json, render)
+
+
+def schema(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help=f"One of: {', '.join(SCHEMAS)}.")] = "job",
+    as_json: Json = False,
+) -> None:
+    """Print the JSON Schema of a file, for editors; it is JSON with or without --json."""
+    if what not in SCHEMAS:
+        raise UsageError(f"there is no schema of '{what}'{did_you_mean(what, SCHEMAS)}")
+    found = SCHEMAS[what]()
+    emit(found, as_json, lambda to: print(json.dumps(found, indent=2), file=to.file))
+
+
+def _train_plan(to: Console, plan: dict[str, Any]) -> None:
+    workers = f"{plan['workers']} worker{'s' if plan['workers'] > 1 else ''}"
+    say(to, f"{plan['name']}: {plan['mode']} training of {plan['backbone']} on {workers}")
+    drawn = f"{plan['samples']:,} images drawn ({plan['epochs']:g} times {plan['images']:,})"
+    say(to, f"{plan['steps']:,} steps, {drawn}, {plan['crops']:,} crops")
+    say(to, "")
+    columns = ("stage", "from step", "steps", "patch", "images/step", "per worker", "crops/step", "crops of each task")
+    rows = [[str(number), *_stage(stage)] for number, stage in enumerate(plan["stages"])]
+    table(to, columns, rows, right=columns[:-1])
+    say(to, "")
+    backbone = plan["parameters"]["backbone"]
+    parts = {"backbone": backbone} | {f"bias of {task}": n for task, n in plan["parameters"]["bias"].items()}
+    rows = [[part, f"{n:,}", f"{n / backbone:.1%}"] for part, n in parts.items()]
+    table(to, ("part", "parameters", "of backbone"), rows, right=("parameters", "of backbone"))
+    say(to, "")
+    shards = [[each["path"], f"{each['images']:,}"] for each in plan["shards"]]
+    table(to, ("shard", "images"), shards[:SHOWN_SHARDS], right=("images",))
+    if shards[SHOWN_SHARDS:]:
+        say(to, f"and {len(shards) - SHOWN_SHARDS:,} more shards (all of them with --json)")
+    _sets(to, plan)
+
+
+def _stage(stage: dict[str, Any]) -> list[str]:
+    crops = ", ".join(f"{task} {n}" for task, n in stage["crops_by_task"].items())
+    numbers = ("first_step", "steps", "patch", "images", "images_per_worker", "crops")
+    return [*(f"{stage[name]:,}" for name in numbers), crops]
+
+
+def _evaluate_plan(to: Console, plan: dict[str, Any]) -> None:
+    say(to, f"{plan['name']}: evaluation of {plan['checkpoint']} on {', '.join(plan['tasks'])} under {plan['protocol']}")
+    _sets(to, plan)
+
+
+def _sets(to: Console, plan: dict[str, Any]) -> None:
+    if plan["sets"]:
+        say(to, "")
+        table(to, ("test set", "where"), [[each["name"], ", ".join(each["paths"])] for each in plan["sets"]])
+    _notes(to, plan["warnings"])
+
+
+def _notes(to: Console, notes: list[str]) -> None:
+    for note in notes:
+        say(to, f"note: {note}")
+
+
+def _nothing(to: Console) -> None:
+    """There is nothing for people here: without --json the error itself speaks."""
