@@ -10,7 +10,7 @@ from torch import nn
 
 from ipt_platform.errors import NotFoundError, RefusedError, UsageError
 from ipt_platform.restore.run import RestoreReport, Work, plan_restore, restore_paths
-from ipt_platform.restore.tiles import tiled_fn
+from ipt_platform.restore.tiles import restore_array
 
 RNG = np.random.default_rng(0)
 
@@ -18,6 +18,10 @@ RNG = np.random.default_rng(0)
 def invert(picture, on_tile):
     on_tile(1, 1)
     return 1 - picture
+
+
+def through(model, **sizes):
+    return lambda picture, on_tile: restore_array(model, picture, on_tile=on_tile, **sizes)
 
 
 def photo(path: Path, height: int = 20, width: int = 30) -> np.ndarray:
@@ -160,7 +164,7 @@ def test_progress_is_told_tile_by_tile_and_bad_pictures_too(tmp_path):
 
     report = restore_paths(
         plan_restore([tmp_path / "in"], tmp_path / "out"),
-        tiled_fn(lambda x: x, tile=192, overlap=64),
+        through(lambda x: x, tile=192, overlap=64),
         on_progress=lambda work, done, total: told.append((work.source.name, done, total)),
     )
 
@@ -176,22 +180,17 @@ def test_a_large_picture_through_a_real_net_is_the_same_tiled_and_whole(tmp_path
     outputs = []
     for tile, overlap in ((192, 64), (576, 64)):
         out = tmp_path / f"{tile}.png"
-        restore_paths(plan_restore([tmp_path / "large.png"], out), tiled_fn(model, tile=tile, overlap=overlap))
+        restore_paths(plan_restore([tmp_path / "large.png"], out), through(model, tile=tile, overlap=overlap))
         outputs.append(opened(out).astype(int))
 
     assert np.abs(outputs[0] - outputs[1]).max() <= 1
     assert (outputs[0] != outputs[1]).mean() < 1e-3
 
 
-def test_impossible_tiles_are_refused_before_any_picture_is_read():
-    with pytest.raises(UsageError, match="nearest tile"):
-        tiled_fn(lambda x: x, tile=200, overlap=64)
-
-
 def test_a_picture_of_one_pixel_is_a_picture(tmp_path):
     photo(tmp_path / "dot.png", 1, 1)
 
-    report = restore_paths(plan_restore([tmp_path / "dot.png"], tmp_path / "out"), tiled_fn(lambda x: x))
+    report = restore_paths(plan_restore([tmp_path / "dot.png"], tmp_path / "out"), through(lambda x: x))
 
     assert len(report.done) == 1
     assert Image.open(io.BytesIO((tmp_path / "out/dot.png").read_bytes())).size == (1, 1)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from ipt_platform.errors import TrainingError
 from ipt_platform.evaluate.metrics import json_number
@@ -15,9 +14,6 @@ from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet
 
 RestoreFn = Callable[[np.ndarray], np.ndarray]
 """float32 `[H, W, 3]` -> float32 `[H, W, 3]`, one task's restoration."""
-
-Model = Callable[[torch.Tensor], torch.Tensor]
-"""float32 `[1, 3, H, W]` -> the same."""
 
 COLUMNS = ("psnr", "psnr_input", "ssim", "n")
 
@@ -37,17 +33,6 @@ class Scores:
 
     def __add__(self, other: "Scores") -> "Scores":
         return Scores(self.table + other.table)
-
-
-def picture_fn(model: Model, device: torch.device | str = "cpu") -> RestoreFn:
-    """A model as a function of numpy pictures; `model` lives on `device` and is already in evaluation mode."""
-
-    def restore(picture: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].contiguous().to(device)
-            return model(image)[0].permute(1, 2, 0).float().cpu().numpy()
-
-    return restore
 
 
 def evaluate_model(

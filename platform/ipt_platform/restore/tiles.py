@@ -35,33 +35,6 @@ class Span:
     weight: np.ndarray
 
 
-def tiled_fn(
-    model: Restorer, device: torch.device | str = "cpu", tile: int = DEFAULT_TILE, overlap: int = DEFAULT_OVERLAP
-) -> Callable[[np.ndarray, Callable[[int, int], None]], np.ndarray]:
-    """A model as a function of numpy pictures `[H, W, 3]` of any size and a callback (tiles done, tiles in all).
-
-    Args:
-        model: as in `restore_tiled`, on `device`, in evaluation mode.
-        device: where the tiles are computed.
-        tile: as in `restore_tiled`.
-        overlap: as in `restore_tiled`.
-
-    Raises:
-        UsageError: impossible sizes (at once); later, from the function: a tile does not fit into the device's memory.
-    """
-    check_sizes(tile, overlap)
-
-    def restore(picture: np.ndarray, on_tile: Callable[[int, int], None]) -> np.ndarray:
-        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].contiguous()
-        try:
-            restored = restore_tiled(lambda part: model(part.to(device)).cpu(), image, tile, overlap, on_tile)
-        except torch.OutOfMemoryError as error:
-            raise UsageError(f"a tile of {tile} pixels does not fit into the memory of {device}: lower --tile") from error
-        return restored[0].permute(1, 2, 0).numpy()
-
-    return restore
-
-
 @torch.inference_mode()
 def restore_tiled(
     model: Restorer,
@@ -103,10 +76,33 @@ def restore_tiled(
     return restored
 
 
-def restore_array(model: Restorer, picture: np.ndarray, device: torch.device | None = None) -> np.ndarray:
-    """`restore_tiled` for a picture as numpy holds it: float32 `[H, W, 3]` to float32 `[H, W, 3]`."""
-    image = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1).unsqueeze(0)
-    return restore_tiled(model, image)[0].permute(1, 2, 0).cpu().numpy()
+def restore_array(
+    model: Restorer,
+    picture: np.ndarray,
+    device: torch.device | str | None = None,
+    tile: int = DEFAULT_TILE,
+    overlap: int = DEFAULT_OVERLAP,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """`restore_tiled` for a picture as numpy holds it: float32 `[H, W, 3]` to float32 `[H, W, 3]`.
+
+    Args:
+        model: as in `restore_tiled`, on `device`; only tiles are moved there, the picture stays where it is.
+        picture: any size.
+        device: where the tiles are computed; the CPU by default.
+        tile: as in `restore_tiled`.
+        overlap: as in `restore_tiled`.
+        on_tile: as in `restore_tiled`.
+
+    Raises:
+        UsageError: impossible sizes, or a tile does not fit into the device's memory.
+    """
+    image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].contiguous()
+    try:
+        restored = restore_tiled(lambda part: model(part.to(device)).cpu(), image, tile, overlap, on_tile)
+    except torch.OutOfMemoryError as error:
+        raise UsageError(f"a tile of {tile} pixels does not fit into the memory of {device}; make tiles smaller") from error
+    return restored[0].permute(1, 2, 0).numpy()
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:

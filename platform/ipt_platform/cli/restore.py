@@ -1,0 +1,66 @@
+"""`restore IN... -o OUT --run RUN --task TASK`: pictures in, restored pictures out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ipt_platform.cli.output import Json, Storage, console, emit, say
+from ipt_platform.cli.progress import progress_bar
+from ipt_platform.errors import ExitCode
+from ipt_platform.restore.model import choose_device, find_weights, load_restorer
+from ipt_platform.restore.run import Work, plan_restore, restore_paths
+from ipt_platform.restore.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, check_sizes, restore_array
+
+
+def restore(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures (PNG, JPEG, WebP) and folders of them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder; for one picture also an output file.")],
+    run: Annotated[str, typer.Option(metavar="RUN|CHECKPOINT", help="Run id, or folder of a run or checkpoint.")],
+    task: Annotated[str, typer.Option(help="Task to undo, as trained: denoise, deblur, ...")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    tile: Annotated[int, typer.Option(help="Longest side given to the model, pixels.")] = DEFAULT_TILE,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = DEFAULT_OVERLAP,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    storage: Storage = "runs",
+    as_json: Json = False,
+) -> None:
+    """Restore pictures of any size; bad ones are named and the others restored (exit code 2)."""
+    check_sizes(tile, overlap)
+    work = plan_restore(inputs, out, overwrite)
+    where = choose_device(device)
+    weights = find_weights(storage, run)
+    notes = console(stderr=True)
+    for _, reason in weights.passed_over:
+        say(notes, f"passed over: {reason}")
+    model = load_restorer(weights.checkpoint, task, where)
+    places = {each: place for place, each in enumerate(work)}
+    with progress_bar("restoring pictures") as progress:
+
+        def told(each: Work, done: int, total: int) -> None:
+            # Fractions of a picture, so that the bar moves within a large one.
+            progress(places[each] + (done / total if total else 1), len(work))
+
+        report = restore_paths(
+            work, lambda picture, on_tile: restore_array(model, picture, where, tile, overlap, on_tile), told
+        )
+    data = {
+        "checkpoint": str(weights.checkpoint),
+        "task": task,
+        "restored": [{"input": str(each.source), "output": str(each.target)} for each in report.done],
+        "failed": [{"input": str(path), "reason": reason} for path, reason in report.failed],
+    }
+
+    def render(to: Console) -> None:
+        for path, reason in report.failed:
+            say(notes, f"not restored: {path}: {reason}")
+        say(
+            to,
+            f"{len(report.done)} of {len(work)} restored: {', '.join(str(each.target) for each in report.done[:4])}"
+            + (" ..." if len(report.done) > 4 else ""),
+        )
+
+    emit(data, as_json, render)
+    if report.failed:
+        raise typer.Exit(ExitCode.USAGE)

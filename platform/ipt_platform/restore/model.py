@@ -1,0 +1,84 @@
+"""Which weights: from what a person names (a run, or one of its checkpoints) to a checkpoint, a device, a model."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ipt_platform.checkpoint.files import newest
+from ipt_platform.checkpoint.load import load_model
+from ipt_platform.checkpoint.state import read_state
+from ipt_platform.errors import CheckpointError, UsageError
+from ipt_platform.observe.rundir import find_run
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint to restore with.
+
+    Attributes:
+        checkpoint: its folder.
+        passed_over: newer checkpoints of the run that cannot be used, each with the reason.
+    """
+
+    checkpoint: Path
+    passed_over: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def find_weights(storage: str | Path, run_or_checkpoint: str) -> Weights:
+    """The checkpoint of this folder, or the newest usable one of this run.
+
+    Args:
+        storage: folder of runs.
+        run_or_checkpoint: a run's id or folder, or the folder of a checkpoint (`.../checkpoints/step-N`).
+
+    Raises:
+        NotFoundError: no such run.
+        CheckpointError: the run has no usable checkpoint; the message says why of each.
+    """
+    path = Path(run_or_checkpoint)
+    if (path / "MANIFEST.json").is_file() or (path.is_dir() and path.parent.name == "checkpoints"):
+        return Weights(path)
+    run = find_run(storage, run_or_checkpoint)
+    checkpoint, damaged = newest(run.path)
+    if checkpoint is None:
+        reasons = "".join(f"\n{reason}" for _, reason in damaged)
+        raise CheckpointError(f"run {run.id} has no usable checkpoint{reasons or '; it has not committed one yet'}")
+    return Weights(checkpoint, damaged)
+
+
+def tasks_of(checkpoint: Path) -> list[str]:
+    """The tasks that a checkpoint has biases for; none after plain (mixed) training, whose one model does all tasks.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
+    return sorted(read_state(checkpoint)["model"]["layouts"])
+
+
+def load_restorer(checkpoint: Path, task: str, device: torch.device) -> nn.Module:
+    """The model of a task on a device: merged, fused, in evaluation mode.
+
+    Raises:
+        CheckpointError: the checkpoint is incomplete or damaged.
+        NotFoundError: it has no bias for the task.
+    """
+    return load_model(checkpoint, task).to(device)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the first GPU where there is one, else the CPU.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        # What torch raises for a device it does not know, was not built for, or does not find.
+        raise UsageError(f"no device {name!r} here: {str(error).splitlines()[0]}; expected auto, cpu or cuda") from error
+    return device
