@@ -1,6 +1,8 @@
 """`validate`, `plan` and `schema` as a person and as a script call them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,14 @@ def test_validate_says_what_is_right_and_what_has_no_effect():
     code, out = run("validate", "job.yaml", "--set", "evaluate.sets=[a.tar]", "--json")
     assert code == 0
     assert json.loads(out) == {"valid": True, "file": "job.yaml", "kind": "train", "name": "cli", "warnings": []}
+
+
+def test_validate_needs_neither_torch_nor_ray():
+    program = "import sys, ipt_platform.cli.job; print({'torch', 'ray', 'boto3', 'starlette'} & set(sys.modules))"
+
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert out == "set()\n"
 
 
 def test_validate_names_every_problem_to_people_by_its_error_and_to_scripts_as_json():

@@ -117,7 +117,7 @@ def test_wrong_values_are_refused_by_the_model_and_by_the_schema(path, value):
 
 RIGHT = [
     ("seed", 2**63 - 1), ("name", "a" * 63), ("train.ema", None), ("train.optimizer.grad_clip", None),
-    ("tasks", {"denoise": 2, "deblur": {"weight": 1, "params": {"sigma": {"min": 0, "max": 5}}}}),
+    ("tasks", {"denoise": 2, "deblur": {"weight": 1, "params": {"sigma": {"min": 0, "max": 5}}}, "derain": None}),
     ("data.shards", ["a.tar", "b-{000..010}.tar"]), ("cluster.gpus_per_worker", 1), ("train.optimizer.betas", [0, 0.5]),
     ("evaluate.sets", []), ("model.bias.targets", ["embed", "qkv"]),
 ]  # fmt: skip
@@ -144,9 +144,10 @@ def test_the_kind_decides_the_model():
         (["denoise", "deblur"], {"denoise": 1, "deblur": 1}),
         ({"denoise": 2, "deblur": 1}, {"denoise": 2, "deblur": 1}),
         ({"denoise": {"weight": 3}, "deblur": {}}, {"denoise": 3, "deblur": 1}),
+        ({"denoise": None, "deblur": 4}, {"denoise": 1, "deblur": 4}),  # a key with nothing after its colon
     ],
 )
-def test_tasks_have_three_spellings_of_one_meaning(tasks, weights):
+def test_tasks_have_several_spellings_of_one_meaning(tasks, weights):
     job = JOB.validate_python(TRAIN | {"tasks": tasks})
 
     assert isinstance(job, TrainJob)
@@ -170,6 +171,15 @@ def test_tasks_have_three_spellings_of_one_meaning(tasks, weights):
 def test_what_a_type_cannot_say_is_said_in_a_sentence(path, value, said):
     with pytest.raises(ValidationError, match=said):
         JOB.validate_python(with_value(path, value))
+
+
+def test_tasks_of_an_evaluation_have_no_weight():
+    job = JOB.validate_python(EVALUATE | {"tasks": {"denoise": {"params": {"sigma": 50}}, "deblur": None}})
+
+    assert isinstance(job, EvaluateJob)
+    assert {name: use.params for name, use in job.tasks.items()} == {"denoise": {"sigma": 50}, "deblur": {}}
+    with pytest.raises(ValidationError):
+        JOB.validate_python(EVALUATE | {"tasks": {"denoise": 2}})
 
 
 def test_nothing_in_a_job_can_be_assigned():

@@ -16,7 +16,8 @@ from ipt_platform.model.bias import TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.spec.job import JOB
 from ipt_platform.spec.parts import BiasSpec
-from ipt_platform.train.plan import bias_layout, resolve_plan
+from ipt_platform.train.plan import resolve_plan
+from ipt_platform.train.setup import bias_layout
 
 
 def make_shard(path: Path, images: int) -> None:

@@ -44,11 +44,13 @@ Replacements = Annotated[dict[str, Any], AfterValidator(_not_the_family)]
 
 
 def named(value: Any) -> Any:
-    """`[denoise, deblur]` as `{denoise: {}, deblur: {}}`; anything else is left for the schema to judge.
+    """`[denoise, deblur]`, and keys without a value, as `{denoise: {}, deblur: {}}`; the schema judges anything else.
 
     Raises:
         ValueError: A name stands twice in the list.
     """
+    if isinstance(value, Mapping):
+        return {name: {} if use is None else use for name, use in value.items()}
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         return value
     twice = next((name for position, name in enumerate(value) if name in value[:position]), None)

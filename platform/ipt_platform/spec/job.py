@@ -25,12 +25,12 @@ Weight = Annotated[int, Field(ge=1, le=64)]
 TaskUses = Annotated[
     dict[Name, TaskUse],
     Len(1),
-    BeforeValidator(weighted, json_schema_input_type=Names | Annotated[dict[Name, Weight | TaskUse], Len(1)]),
+    BeforeValidator(weighted, json_schema_input_type=Names | Annotated[dict[Name, Weight | TaskUse | None], Len(1)]),
 ]
 TaskProbes = Annotated[
     dict[Name, TaskProbe],
     Len(1),
-    BeforeValidator(named, json_schema_input_type=Names | Annotated[dict[Name, TaskProbe], Len(1)]),
+    BeforeValidator(named, json_schema_input_type=Names | Annotated[dict[Name, TaskProbe | None], Len(1)]),
 ]
 
 

@@ -30,8 +30,6 @@ EXPECTED = {
     "greater_than": "more than {gt:g}",
     "less_than_equal": "at most {le:g}",
     "less_than": "less than {lt:g}",
-    "literal_error": "{expected}",
-    "union_tag_invalid": "{expected_tags}",
 }
 
 
@@ -93,20 +91,24 @@ def _sentence(detail: ErrorDetails, place: KeyPath, model: type[BaseModel] | Non
         return f"expected lower-case letters, digits and dashes (at most 63, no dash first), found {shown(value)}"
     if context.get("class_name") == "Draw":
         return f"expected a number, {{choices: [...]}} or {{min: ..., max: ...}}, found {shown(value)}"
-    if kind not in EXPECTED:
-        return f"{detail['msg']}, found {shown(value)}"
-    expected = EXPECTED[kind].format(**context).replace(" or ", ", ") if "{expected" in EXPECTED[kind] else None
-    if expected is None:
-        return f"expected {EXPECTED[kind].format(**context)}, found {shown(value)}"
-    words = [word.strip("'") for word in expected.split(", ")]
-    word = context.get("tag", value)
-    hint = did_you_mean(word, words) if isinstance(word, str) else ""
-    listed = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
-    return f"expected {listed}, found {shown(word)}{hint if 'did you mean' in hint else ''}"
+    if kind == "literal_error":
+        return _not_a_word(value, context["expected"])
+    if kind == "union_tag_invalid":
+        return _not_a_word(context["tag"], context["expected_tags"])
+    expected = EXPECTED.get(kind)
+    return f"{f'expected {expected.format(**context)}' if expected else detail['msg']}, found {shown(value)}"
+
+
+def _not_a_word(value: Any, listed: str) -> str:
+    """`listed` is pydantic's own list of the words: 'a', 'b' or 'c'."""
+    words = [word.strip("'") for word in listed.replace(" or ", ", ").split(", ")]
+    hint = did_you_mean(value, words) if isinstance(value, str) else ""
+    expected = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+    return f"expected {expected}, found {shown(value)}{hint if 'did you mean' in hint else ''}"
 
 
 def _suggestion(key: str, place: KeyPath, model: type[BaseModel] | None) -> str:
-    """The near key beside it; else the section where a key of exactly this name belongs; else the keys there are."""
+    """The near key beside it; else the sections where a key of exactly this name belongs; else the keys there are."""
     here = model_at(model, place)
     if model is None or here is None:
         return ""

@@ -4,19 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ipt_platform.data.index import load_index
-from ipt_platform.model.bias import constant_ranks, layout_parameters, proportional_ranks
+from ipt_platform.model.bias import layout_parameters
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.counts import count_parameters
-from ipt_platform.model.groups import matrices_of
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.job import EvaluateJob, TrainJob
-from ipt_platform.spec.parts import BiasSpec
-
-RANKS = {"constant": constant_ranks, "proportional": proportional_ranks}
+from ipt_platform.train.setup import bias_layout
 
 
 def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, Any]:
@@ -86,12 +82,6 @@ def plan_parameters(job: TrainJob) -> dict[str, Any]:
         backbone = build_backbone(job.model.backbone)
     bias = 0 if job.train.mode == "mixed" else layout_parameters(backbone, bias_layout(backbone, job.model.bias))
     return {"backbone": count_parameters(backbone), "bias": dict.fromkeys(job.tasks, bias) if bias else {}}
-
-
-def bias_layout(backbone: nn.Module, bias: BiasSpec) -> dict[str, int]:
-    """Rank by weight name of the task bias that a job asks for (0: dense)."""
-    groups = {*bias.targets, "depthwise"} if bias.depthwise else set(bias.targets)
-    return RANKS[bias.allocation](backbone, matrices_of(backbone, groups), bias.rank)
 
 
 def _sets(names: tuple[str, ...], base: Path) -> list[dict[str, Any]]:
