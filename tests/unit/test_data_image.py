@@ -131,6 +131,13 @@ def test_damaged_png_pixels_are_refused():
         decode_rgb(bytes(data))
 
 
+def test_bytes_after_the_end_of_a_picture_do_no_harm():
+    for kind in ("jpeg", "png rgb"):
+        data = make(*{**LOSSLESS, **LOSSY}[kind])
+
+        assert np.array_equal(decode_rgb(data + b"trailing"), decode_rgb(data))
+
+
 def png_claiming(width, height):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -96,14 +96,15 @@ def damage(photos):
     (photos / "empty.png").write_bytes(b"")
     (photos / "text.webp").write_bytes(b"hello world")
     (photos / "link.png").symlink_to(photos / "grey.png")
+    (photos / "elsewhere").symlink_to(photos / "alps")
     os.mkfifo(photos / "pipe.jpg")
-    return ["cut.jpg", "empty.png", "link.png", "pipe.jpg", "text.webp"]
+    return ["cut.jpg", "elsewhere", "empty.png", "link.png", "pipe.jpg", "text.webp"]
 
 
 def test_all_bad_pictures_are_named_and_nothing_is_written(photos, tmp_path):
     names = damage(photos)
 
-    with pytest.raises(DataError, match=r"5 of 11 pictures cannot be used, nothing was written") as caught:
+    with pytest.raises(DataError, match=r"6 of 12 pictures cannot be used, nothing was written") as caught:
         pack(photos, tmp_path / "out")
     assert all(f"  {name}: " in str(caught.value) for name in names)
     assert left_in(tmp_path) == ["photos"]

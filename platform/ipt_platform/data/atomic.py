@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ipt_platform.errors import RefusedError
+from ipt_platform.errors import InfrastructureError, RefusedError
 
 
 @contextmanager
@@ -20,9 +20,20 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     Raises:
         RefusedError: `out` exists and is not an empty folder.
+        InfrastructureError: It cannot be written: no room, no permission.
     """
     out = out.absolute()
     refuse_full(out)
+    try:
+        with _temporary(out) as temporary:
+            yield temporary
+            _take_name(temporary, out)
+    except OSError as error:
+        raise InfrastructureError(f"{out}: cannot be written: {error.strerror or error}. Nothing was kept of it.") from error
+
+
+@contextmanager
+def _temporary(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{out.name}.tmp-"
     _remove_abandoned(out.parent, prefix)
@@ -30,8 +41,6 @@ def new_folder(out: Path) -> Iterator[Path]:
     with _locked(temporary):
         try:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders that only their owner can read
-            _take_name(temporary, out)
         except BaseException:  # an interrupt, too, must leave nothing behind
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -47,6 +56,7 @@ def refuse_full(out: Path) -> None:
 
 
 def _take_name(temporary: Path, out: Path) -> None:
+    temporary.chmod(0o777 & ~_umask())  # it was made for its owner alone
     try:
         temporary.rename(out)  # an empty folder gives way, a full one does not
     except OSError as error:

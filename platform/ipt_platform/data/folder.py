@@ -39,8 +39,8 @@ def list_pictures(folder: Path) -> Listing:
         raise NotFoundError(f"{folder}: there is no such folder.")
     pictures: list[Source] = []
     ignored: list[str] = []
-    refused: list[tuple[str, str]] = []
-    for path in _files(folder):
+    files, refused = _files(folder)
+    for path in files:
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith("."):
             ignored.append(name)
@@ -65,12 +65,20 @@ def key_of_file(name: str) -> str:
     return name.rpartition(".")[0].replace("/", "_").replace(".", "_")
 
 
-def _files(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+def _files(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Files below a folder, sorted, and the folders that are not looked into, with the reason."""
+    found: list[Path] = []
+    refused: list[tuple[str, str]] = []
+
+    def closed(error: OSError) -> None:
+        refused.append((str(error.filename), f"a folder that cannot be looked into: {error.strerror}"))
+
+    for parent, folders, names in os.walk(folder, onerror=closed, followlinks=False):
+        links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        refused += [(link.relative_to(folder).as_posix(), "a link to a folder; links are not followed") for link in links]
+        folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names]
-    return sorted(found)
+    return sorted(found), refused
 
 
 def _refuse_shared_keys(folder: Path, pictures: list[Source]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from ipt_platform.data.atomic import new_folder, refuse_full
 from ipt_platform.data.folder import Source, list_pictures
@@ -57,8 +57,7 @@ def pack(
         raise DataError(f"A shard of {shard_size} bytes holds nothing; give it at least 1.")
     refuse_full(out)
     listing = list_pictures(folder)
-    with new_folder(out) as temporary:
-        writer = PictureWriter(temporary, "", shard_size)
+    with new_folder(out) as temporary, PictureWriter(temporary, "", shard_size) as writer:
         bad = list(listing.refused)
         checked = ordered_map(_checked, listing.pictures, threads=threads, ahead=2 * threads)
         for done, (source, outcome) in enumerate(zip(listing.pictures, checked, strict=True), 1):
@@ -71,21 +70,29 @@ def pack(
             raise DataError(_bad_pictures(folder, bad, len(listing.pictures) + len(listing.refused)))
         if not writer.images:
             raise DataError(f"{folder}: none of its {len(bad)} pictures can be used:\n" + _lines(bad))
-        names = writer.close()
-    return PackReport([out / name for name in names], writer.images, writer.bytes, bad, listing.ignored)
+    return PackReport([out / name for name in writer.names], writer.images, writer.bytes, bad, listing.ignored)
 
 
 class PictureWriter:
-    """Writes pictures into `<folder>/<prefix>000000.tar` and on, and an index beside each shard as it is closed."""
+    """Writes pictures into `<folder>/<prefix>000000.tar` and on, and an index beside each shard as it is closed.
+
+    A context manager: the last shard is closed at its end, and without an index where the block did not end well.
+
+    Attributes:
+        names: the shards begun.
+        images: pictures written.
+        bytes: their size.
+    """
 
     def __init__(self, folder: Path, prefix: str, shard_size: int):
         # imported here because it brings torch along, which neither the stream nor the other commands should wait for
         from webdataset.writer import ShardWriter
 
+        self.names: list[str] = []
         self.images = 0
         self.bytes = 0
         self._folder = folder
-        self._names: list[str] = []
+        self._failed = False
         self._file: IO[bytes] | None = None
         self._writer = ShardWriter(
             f"{prefix.replace('%', '%%')}%06d.tar",
@@ -105,21 +112,23 @@ class PictureWriter:
         self.images += 1
         self.bytes += len(data)
 
-    def close(self) -> list[str]:
-        """Finish the last shard; names of all of them."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._failed = kind is not None
         self._writer.close()
-        return self._names
 
     def _open(self, name: str) -> IO[bytes]:
-        self._names.append(name)
+        self.names.append(name)
         self._file = (self._folder / name).open("xb")
         return self._file
 
     def _finish(self, name: str) -> None:
         assert self._file is not None
         self._file.close()
-        shard = self._folder / name
-        write_index(shard, index_tar(shard))
+        if not self._failed:
+            write_index(self._folder / name, index_tar(self._folder / name))
 
 
 def read_picture_file(path: Path) -> bytes:

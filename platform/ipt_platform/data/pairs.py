@@ -6,7 +6,6 @@ Content is a pure function of (seed, step) and the pictures: never of workers, o
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from ipt_platform.data.batch import Batch
@@ -90,12 +89,18 @@ def turn(picture: np.ndarray, transpose: bool, flip_rows: bool, flip_columns: bo
 def window(picture: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
     """Square window of a [H, W, C] picture, contiguous; what lies outside the picture is its reflection."""
     height, width = picture.shape[:2]
-    rows = slice(max(top, 0), min(top + side, height))
-    columns = slice(max(left, 0), min(left + side, width))
-    part = np.ascontiguousarray(picture[rows, columns])
-    if part.shape[:2] == (side, side):
-        return part
-    return _reflect(part, rows.start - top, top + side - rows.stop, columns.start - left, left + side - columns.stop)
+    if top >= 0 and left >= 0 and top + side <= height and left + side <= width:
+        return np.ascontiguousarray(picture[top : top + side, left : left + side])
+    return picture[reflected(height, top, side)[:, None], reflected(width, left, side)]
+
+
+def reflected(size: int, start: int, length: int) -> np.ndarray:
+    """Places `start` to `start + length` of a line of `size` pixels, those beyond its ends reflected about the end pixels,
+    again and again where that leads beyond the other end: int64 [length].
+    """
+    period = max(1, 2 * (size - 1))
+    places = np.arange(start, start + length) % period
+    return np.minimum(places, period - places)
 
 
 def quantize(picture: np.ndarray) -> np.ndarray:
@@ -104,15 +109,12 @@ def quantize(picture: np.ndarray) -> np.ndarray:
 
 
 def _at_least(picture: np.ndarray, patch: int) -> np.ndarray:
-    rows, columns = (max(0, patch - side) for side in picture.shape[:2])
+    """The picture, extended on both sides by reflection to at least `patch` rows and columns."""
+    height, width = picture.shape[:2]
+    rows, columns = max(0, patch - height), max(0, patch - width)
     if not (rows or columns):
         return picture
-    return _reflect(picture, rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
-
-
-def _reflect(part: np.ndarray, above: int, below: int, before: int, after: int) -> np.ndarray:
-    """Extend by reflection about the border pixels, again and again where the extension is larger than the picture."""
-    return cv2.copyMakeBorder(part, above, below, before, after, cv2.BORDER_REFLECT_101)
+    return picture[reflected(height, -(rows // 2), height + rows)[:, None], reflected(width, -(columns // 2), width + columns)]
 
 
 class BatchMaker:

@@ -62,10 +62,9 @@ def build_sample(out: Path) -> SampleReport:
     sources = {part: [_photograph(*where) for where in photographs] for part, photographs in PHOTOGRAPHS.items()}
     with new_folder(out) as temporary:
         for part, photographs in sources.items():
-            writer = PictureWriter(temporary, f"{part}-", shard_size=1 << 30)
-            for source in photographs:
-                writer.write(source, read_picture_file(source.path))
-            writer.close()
+            with PictureWriter(temporary, f"{part}-", shard_size=1 << 30) as writer:
+                for source in photographs:
+                    writer.write(source, read_picture_file(source.path))
     return SampleReport(report.train, report.test, report.images, made=True)
 
 

@@ -1,0 +1,111 @@
+"""The data commands: what they print, and what they end with."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from ipt_platform.cli.data import app, parse_size
+from ipt_platform.data.index import index_path
+from ipt_platform.errors import DataError, NotFoundError, RefusedError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(4):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((20, 20, 3), i, np.uint8)).save(buffer, "PNG")
+        (folder / f"{i}.png").write_bytes(buffer.getvalue())
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def as_json(*arguments):
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def test_pack_verify_and_index_go_together(photos, tmp_path):
+    packed = as_json("pack", photos, tmp_path / "out", "--shard-size", "1B")
+
+    assert packed["shards"] == [str(tmp_path / f"out/{i:06d}.tar") for i in range(4)]
+    assert (packed["images"], packed["bad"], packed["ignored"]) == (4, [], ["notes.txt"])
+    assert as_json("verify", tmp_path / "out")["problems"] == []
+    assert as_json("index", tmp_path / "out") == {"made": [], "found": packed["shards"]}
+    index_path(tmp_path / "out/000002.tar").unlink()
+    assert as_json("index", tmp_path / "out")["made"] == [str(tmp_path / "out/000002.tar")]
+    assert as_json("index", tmp_path / "out", "--force")["found"] == []
+
+
+def test_people_are_told_in_words(photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"x")
+    said = run("pack", photos, tmp_path / "out", "--skip-bad")
+
+    assert said.stderr == ""
+    assert f"{tmp_path / 'out'}: 4 pictures in 1 shards" in said.stdout
+    assert "left out: bad.png: Not a PNG" in said.stdout
+    assert "1 other files: notes.txt" in said.stdout
+    assert "1 shards, 4 pictures" in run("verify", tmp_path / "out/*.tar").stdout
+
+
+def test_verify_ends_with_a_code_of_its_own_where_something_is_wrong(photos, tmp_path):
+    run("pack", photos, tmp_path / "out")
+    shard = tmp_path / "out/000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-1024])
+    plain, machine = run("verify", shard), run("verify", shard, "--json")
+
+    assert (plain.exit_code, machine.exit_code) == (2, 2)
+    assert "no longer matches" in plain.stdout
+    assert "1 problems" in plain.stdout
+    assert json.loads(machine.stdout)["problems"][0]["shard"] == str(shard)
+
+
+def test_errors_pass_on_to_whoever_prints_them(photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="leave them out with --skip-bad"):
+        run("pack", photos, tmp_path / "out")
+    run("pack", photos, tmp_path / "out", "--skip-bad")
+    with pytest.raises(RefusedError):
+        run("pack", photos, tmp_path / "out", "--skip-bad")
+    with pytest.raises(NotFoundError):
+        run("verify", tmp_path / "none*.tar")
+    (tmp_path / "torn.tar").write_bytes((tmp_path / "out/000000.tar").read_bytes()[:1000])
+    with pytest.raises(DataError, match="0 indexes were made, 1 shards cannot be indexed"):
+        run("index", tmp_path / "torn.tar", tmp_path / "out")
+
+
+def test_the_sample_set_is_made_once_and_then_found(tmp_path):
+    out = tmp_path / "deep/sample"
+    made = as_json("sample", out)
+
+    assert made == {"train": f"{out}/train-000000.tar", "test": f"{out}/test-000000.tar", "images": 8, "made": True}
+    assert as_json("sample", out)["made"] is False
+    (out / "test-000000.tar").write_bytes(b"")
+    with pytest.raises(RefusedError, match="damaged sample set"):
+        run("sample", out)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("256MB", 256_000_000), ("1.5gb", 1_500_000_000), ("512MiB", 2**29), ("1 kib", 1024), ("77", 77), ("9B", 9)],
+)
+def test_sizes_are_read_as_they_are_written(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1MB", "3Q", "MB", "1e9", "0.1B"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="write a size such as 256MB"):
+        parse_size(text)
