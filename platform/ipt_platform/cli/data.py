@@ -2,17 +2,16 @@
 
 import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ipt_platform.cli.output import Json, console, emit, pairs, say
+from ipt_platform.cli.output import Json, emit, pairs, say
+from ipt_platform.cli.progress import progress_bar
 from ipt_platform.data.index import ensure_index
 from ipt_platform.data.pack import pack as pack_shards
 from ipt_platform.data.sample import build_sample
@@ -20,7 +19,7 @@ from ipt_platform.data.shards import expand_shards
 from ipt_platform.data.shards import verify as verify_shards
 from ipt_platform.errors import DataError, ExitCode, IptError
 
-app = typer.Typer(name="data", help="Pack clean photographs into shards, and check them.", no_args_is_help=True)
+app = typer.Typer(name="data", no_args_is_help=True, add_completion=False)
 
 Shards = Annotated[
     list[str], typer.Argument(metavar="SHARDS...", help="Tars, folders of tars, 'globs*.tar' or '{000000..000127}.tar'.")
@@ -39,6 +38,12 @@ def parse_size(text: str) -> int:
     return size
 
 
+@app.callback()
+def _data() -> None:
+    """Pack clean photographs into shards, and check them."""
+    cv2.setLogLevel(0)  # we name every bad picture ourselves; OpenCV would add a line of its own about some of them
+
+
 @app.command()
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of photographs (JPEG, PNG, WebP), at any depth.")],
@@ -50,7 +55,7 @@ def pack(
     as_json: Json = False,
 ) -> None:
     """Pack photographs into WebDataset shards with an index beside each; all of it, or nothing."""
-    with _progress("packing pictures") as progress:
+    with progress_bar("packing pictures") as progress:
         report = pack_shards(folder, out, shard_size, skip_bad, threads=_threads(), progress=progress)
 
     def render(to: Console) -> None:
@@ -94,7 +99,7 @@ def index(
 def verify(shards: Shards, as_json: Json = False) -> None:
     """Check shards wholly: index against tar, every picture's digest, and that it decodes."""
     paths = expand_shards(shards)
-    with _progress("verifying shards") as progress:
+    with progress_bar("verifying shards") as progress:
         report = verify_shards(paths, threads=_threads(), progress=progress)
 
     def render(to: Console) -> None:
@@ -124,18 +129,6 @@ def sample(
     how = "made" if report.made else "already there and whole"
     data = {"train": str(report.train), "test": str(report.test), "images": report.images, "made": report.made}
     emit(data, as_json, lambda to: say(to, f"{out}: sample set of {report.images} photographs, {how}"))
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; nothing at all where stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _threads() -> int:
