@@ -41,7 +41,8 @@ def parse_size(text: str) -> int:
 @app.callback()
 def _data() -> None:
     """Pack clean photographs into shards, and check them."""
-    cv2.setLogLevel(0)  # we name every bad picture ourselves; OpenCV would add a line of its own about some of them
+    # every bad picture is named by us; OpenCV would add a line of its own about some of them
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @app.command()
