@@ -1,5 +1,6 @@
 """`evaluate RUN|CHECKPOINT`: PSNR and SSIM on frozen test sets, under a named protocol."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,7 +96,7 @@ def _distinct(names: list[str]) -> list[str]:
 def _write_triptych(folder: Path, name: str, item: TestItem, restored: np.ndarray, scores: Mapping[str, float]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     picture = triptych(item.degraded, restored, item.clean, scores["psnr_input"], scores["psnr"])
-    replace_file(folder / f"{name.replace('/', '_')}.png", picture)
+    replace_file(folder / f"{re.sub(r'[^a-zA-Z0-9._-]+', '_', name)}.png", picture)
 
 
 def _render(to: Console, data: Mapping[str, Any]) -> None:

@@ -1,33 +1,25 @@
-"""The plan as a Ray Data pipeline: row numbers go in, batches come out, in the order of the plan.
+"""The plan as a Ray Data pipeline: step numbers go in, batches come out, in the order of the plan.
 
 Each training worker runs the pipeline of its own share. A row is one step of that worker; one operator reads, decodes, crops
 and degrades, in actors that keep files open and small sets decoded. A batch travels as one flat buffer (`Batch.to_bytes`):
 whole pictures never enter the object store, and nothing is collated on the trainer's side.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
+from ray.data.block import Block, BlockMetadata
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
 
-BLOCK_STEPS = 8
-"""Most steps in a block: what the operator makes before it hands anything over."""
+TASK_STEPS = 32
+"""Steps that one task of the operator makes; each is handed over as soon as it is made."""
 
-
-class _MakeBatches:
-    """The operator: rows `{"id": n}` to rows `{"batch": bytes}`."""
-
-    def __init__(self, maker: BatchMaker, start_step: int):
-        self.maker, self.start_step = maker, start_step
-
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        steps = (self.start_step + row for row in rows["id"].to_pylist())
-        return pa.table({"batch": pa.array([self.maker.make(step).to_bytes() for step in steps], pa.large_binary())})
+BLOCK_BYTES = 1 << 20
+"""The operator hands over what it has made from this size on."""
 
 
 def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, prefetch: int) -> Iterator[Batch]:
@@ -37,7 +29,7 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
         maker: makes the batch of a step; is copied into the operator's processes.
         start_step: first step.
         stop_step: step after the last.
-        cpus: CPU cores for the operator; one process for each, or part of, a core.
+        cpus: CPU cores for the operator: one process for each core, at least one.
         prefetch: steps kept ready beside the trainer.
 
     Raises:
@@ -45,20 +37,62 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
     """
     if start_step >= stop_step:
         return
-    processes = max(1, math.floor(cpus))
-    context = DataContext.get_current()
+    batches = _pipeline(maker, start_step, stop_step, cpus)
+    for table in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
+        yield Batch.from_bytes(table["batch"].chunk(0)[0].as_buffer())
+
+
+def _pipeline(maker: BatchMaker, start_step: int, stop_step: int, cpus: float) -> ray.data.Dataset:
+    processes = max(1, int(cpus))
+    context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    steps = stop_step - start_step
-    blocks = math.ceil(steps / min(BLOCK_STEPS, prefetch))
-    rows = ray.data.range(steps, override_num_blocks=blocks)
-    batches = rows.map_batches(
-        _MakeBatches,
-        fn_constructor_args=(maker, start_step),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=processes),
-        num_cpus=cpus / processes,
-    )
-    for table in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
-        yield Batch.from_bytes(table["batch"][0].as_buffer())
+    context.target_max_block_size = BLOCK_BYTES
+    context.max_tasks_in_flight_per_actor = 2  # the one at work and the next
+    with DataContext.current(context):
+        steps = ray.data.read_datasource(_Steps(start_step, stop_step), num_cpus=_NEXT_TO_NOTHING)
+        return steps.map_batches(
+            _MakeBatches,
+            fn_constructor_args=(maker,),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=processes),
+            num_cpus=cpus / processes,
+        )
+
+
+# A task that only counts needs a core for no time; a whole one would starve the pipeline on a small machine.
+_NEXT_TO_NOTHING = 0.01
+
+
+class _Steps(Datasource):
+    """Rows `{"step": s}`, `TASK_STEPS` to a block."""
+
+    def __init__(self, start: int, stop: int):
+        self.start, self.stop = start, stop
+
+    def estimate_inmemory_data_size(self) -> int:
+        return 8 * (self.stop - self.start)
+
+    def get_read_tasks(self, parallelism: int, *args: object, **kwargs: object) -> list[ReadTask]:
+        starts = range(self.start, self.stop, TASK_STEPS)
+        return [_read_task(start, min(start + TASK_STEPS, self.stop)) for start in starts]
+
+
+def _read_task(start: int, stop: int) -> ReadTask:
+    def read() -> Iterable[Block]:
+        return [pa.table({"step": range(start, stop)})]
+
+    metadata = BlockMetadata(num_rows=stop - start, size_bytes=8 * (stop - start), input_files=None, exec_stats=None)
+    return ReadTask(read, metadata, pa.schema({"step": pa.int64()}))
+
+
+class _MakeBatches:
+    """The operator: rows `{"step": s}` to rows `{"batch": bytes}`."""
+
+    def __init__(self, maker: BatchMaker):
+        self.maker = maker
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        for step in rows["step"].to_pylist():
+            yield pa.table({"batch": pa.array([self.maker.make(step).to_bytes()], pa.large_binary())})

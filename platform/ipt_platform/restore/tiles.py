@@ -108,9 +108,8 @@ def restore_array(
 def spans(length: int, tile: int, overlap: int) -> list[Span]:
     """Where the tiles of one axis lie and how much each pixel of each counts (a partition of unity)."""
     steps = max(0, math.ceil((length - tile) / (tile - overlap)))
-    # The last tile moves back, in whole steps of ALIGN, to have as much context as fits.
-    last = max(0, math.ceil((length - tile) / ALIGN) * ALIGN)
-    starts = [min(k * (tile - overlap), last) for k in range(steps + 1)]
+    # The last tile is what remains, longer than the overlap: moving it back to full length would cost and bring nothing.
+    starts = [k * (tile - overlap) for k in range(steps + 1)]
     pieces = [(start, min(start + tile, length)) for start in starts]
     raw = [_weight(start, stop, length, overlap) for start, stop in pieces]
     total = np.zeros(length)

@@ -1,14 +1,16 @@
 """From a job to the parts of its training."""
 
+from pathlib import Path
+
 import torch
 
 from ipt_platform.data.pairs import BatchMaker, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
-from ipt_platform.data.shards import expand_shards
 from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks, proportional_ranks
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.groups import matrices_of
+from ipt_platform.spec.dataset import find_shards
 from ipt_platform.spec.job import TrainJob
 from ipt_platform.spec.parts import BiasSpec
 from ipt_platform.spec.task import load_task
@@ -32,13 +34,13 @@ def draws_of(job: TrainJob) -> list[TaskDraw]:
     return draws
 
 
-def batch_maker(job: TrainJob, rank: int, world: int) -> BatchMaker:
-    """What makes the batches of one worker.
+def batch_maker(job: TrainJob, base: Path, rank: int, world: int) -> BatchMaker:
+    """What makes the batches of one worker; relative paths of the job are relative to `base`.
 
     Raises:
         DataError: there are no shards, or an index is missing or does not match its shard.
     """
-    shards = ShardSet.open(expand_shards(list(job.data.shards)))
+    shards = ShardSet.open(find_shards(job.data.shards, base))
     return BatchMaker(
         shards=shards,
         plan=Plan(job.seed, shards.images),

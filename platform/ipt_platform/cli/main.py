@@ -1,0 +1,78 @@
+"""`ipt-platform`: every command, and what an error looks like.
+
+Commands are thin: they parse, call one service, print. Nothing heavy is imported before the command that needs it runs.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ipt_platform import __version__
+from ipt_platform.cli.output import console, say
+from ipt_platform.errors import ExitCode, IptError
+
+COMMANDS = {
+    "submit": "ipt_platform.cli.submit:submit",
+    "validate": "ipt_platform.cli.job:validate",
+    "plan": "ipt_platform.cli.job:plan",
+    "schema": "ipt_platform.cli.job:schema",
+    "ls": "ipt_platform.cli.runs:ls",
+    "status": "ipt_platform.cli.runs:status",
+    "logs": "ipt_platform.cli.runs:logs",
+    "evaluate": "ipt_platform.cli.evaluate:evaluate",
+    "restore": "ipt_platform.cli.restore:restore",
+    "data": "ipt_platform.cli.data:app",
+}
+"""Every command, and the function or typer app that it is."""
+
+
+class _Lazy(TyperGroup):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(module), name)
+        if isinstance(found, typer.Typer):
+            command = typer.main.get_command(found)
+        else:
+            single = typer.Typer(add_completion=False)
+            single.command(name=cmd_name)(found)
+            command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=_Lazy, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"ipt-platform {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Train one image-restoration backbone for many tasks, and restore pictures with it."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; ends the process with a code of `errors.ExitCode`."""
+    try:
+        app(arguments)
+    except IptError as error:
+        say(console(stderr=True), f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say(console(stderr=True), "stopped")
+        sys.exit(ExitCode.CANCELLED)

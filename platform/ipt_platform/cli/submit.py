@@ -1,0 +1,56 @@
+"""`submit JOB`: run a job to its end, showing one live line."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ipt_platform.cli.job import JobFile, Overrides
+from ipt_platform.cli.live import LiveLine, RunWatch
+from ipt_platform.cli.output import Json, console, duration, emit, say, table
+from ipt_platform.cluster.submit import prepare_run
+from ipt_platform.cluster.submit import submit as run_job
+from ipt_platform.errors import CancelledRunError
+from ipt_platform.evaluate.report import rows_of
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.spec.load import load_job
+
+
+def submit(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="Id of the run; an id that exists goes on where it stopped.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a job and follow it; the same job under the same --run goes on from its newest checkpoint."""
+    job = load_job(job_file, overrides or ()).job
+    run = prepare_run(job, run_id)
+    notes = console(stderr=True)
+    say(notes, f"run {run.id} in {run.path}")
+    go_on = f"go on with: ipt-platform submit {job_file} --run {run.id}" + "".join(f" --set {each}" for each in overrides or ())
+    steps = sum(stage.steps for stage in job.train.stages)
+    with LiveLine(steps) as live:
+        watch = RunWatch(run, live)
+        try:
+            report = run_job(job, run, watch.until, Path())
+        except CancelledRunError as error:
+            raise CancelledRunError(f"{error}; {go_on}") from error
+    emit({"run": run.id, "path": str(run.path), **report}, as_json, lambda to: _render(to, run, report))
+
+
+def _render(to: Console, run: RunDir, report: dict[str, Any]) -> None:
+    rows = rows_of(report["sets"])
+    if rows:
+        cells = [
+            (row.task, f"{row.psnr_input:.2f}", f"{row.psnr:.2f}", f"{row.gain:+.2f}", row.set, str(row.n)) for row in rows
+        ]
+        columns = ("task", "input dB", "restored dB", "gain", "set", "pictures")
+        table(to, columns, cells, right=("input dB", "restored dB", "gain", "pictures"))
+    say(to, f"{report['steps']} steps in {duration(report['seconds'])}, PSNR as {report['protocol']}: {run.report}")
+    samples = run.samples(report["steps"])
+    for row in rows:
+        for picture in sorted(samples.glob(f"{row.set}-{row.task}-*.png"))[:1]:
+            say(to, f"degraded | restored | clean, {row.task}: {picture}")

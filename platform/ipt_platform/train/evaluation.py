@@ -1,0 +1,81 @@
+"""Measuring the state during and after training, the pictures shared out over the workers."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ipt_platform.checkpoint.durable import replace_file
+from ipt_platform.checkpoint.load import merged_for
+from ipt_platform.evaluate.run import Scores, evaluate_model, summarise
+from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet
+from ipt_platform.evaluate.triptych import triptych
+from ipt_platform.model.bias import BiasedModel
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.restore.tiles import restore_array
+from ipt_platform.train.group import Workers
+
+SetScores = dict[str, dict[str, dict[str, Any]]]
+"""`{set: {task: {"psnr", "psnr_input", "ssim", "n"}}}`"""
+
+OnItem = Callable[[TestSet, FrozenTask, TestItem, np.ndarray, Mapping[str, float]], None]
+
+
+def evaluate_together(
+    model: BiasedModel,
+    testsets: Sequence[TestSet],
+    tasks: Sequence[FrozenTask],
+    protocol: str,
+    workers: Workers,
+    on_item: OnItem,
+) -> SetScores:
+    """Measure every task on every set; each worker measures its share and all get the same result.
+
+    Raises:
+        DataError: a picture does not decode.
+        TrainingError: the model gives values that are not finite.
+    """
+    device = next(model.parameters()).device
+    found: SetScores = {testset.name: {} for testset in testsets}
+    for task in tasks:
+        restorer = merged_for(model, task.name).to(device)
+        for testset in testsets:
+
+            def told(item: TestItem, restored: np.ndarray, scores: Mapping[str, float], at=testset, of=task) -> None:
+                on_item(at, of, item, restored, scores)
+
+            own = evaluate_model(
+                lambda degraded, through=restorer: restore_array(through, degraded, device),
+                testset,
+                task,
+                protocol,
+                share=(workers.rank, workers.world),
+                on_item=told,
+            )
+            table = np.sum([scores.table for scores in workers.gather(own)], axis=0)
+            found[testset.name][task.name] = summarise(Scores(table))
+    return found
+
+
+def mean_psnr(scores: SetScores) -> float | None:
+    """The mean dB over sets and tasks, by which checkpoints are compared; None if nothing was measured."""
+    values = [numbers["psnr"] for tasks in scores.values() for numbers in tasks.values()]
+    values = [float("inf") if value is None else value for value in values]
+    return sum(values) / len(values) if values else None
+
+
+def sample_writer(run: RunDir, step: int, per_task: int) -> OnItem:
+    """What writes the triptychs `samples/step-N/<set>-<task>-<key>.png` of the first pictures of each set and task."""
+    folder = run.samples(step)
+
+    def write(testset: TestSet, task: FrozenTask, item: TestItem, restored: np.ndarray, scores: Mapping[str, float]) -> None:
+        if item.index >= per_task:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{testset.name}-{task.name}-{item.key}".replace("/", "_")
+        picture = triptych(item.degraded, restored, item.clean, scores["psnr_input"], scores["psnr"])
+        replace_file(folder / f"{name}.png", picture)
+        replace_file(folder / f"{name}.json", json.dumps(item.params).encode() + b"\n")
+
+    return write

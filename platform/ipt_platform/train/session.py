@@ -1,0 +1,282 @@
+"""One worker's part of an attempt: state, stream, steps, evaluations, checkpoints, reports. Plain torch.
+
+Ray (`worker.py`), a test or a benchmark says which worker this is and where its batches come from; nothing here knows of Ray.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ipt_platform.checkpoint.files import commit, newest, prune
+from ipt_platform.checkpoint.state import load_training_state, state_files
+from ipt_platform.data.batch import Batch
+from ipt_platform.data.pairs import BatchMaker
+from ipt_platform.errors import CancelledRunError, TrainingError
+from ipt_platform.evaluate.report import make_report, write_report
+from ipt_platform.evaluate.testset import frozen_task, open_testset
+from ipt_platform.model.counts import count_parameters
+from ipt_platform.observe.events import append_event
+from ipt_platform.observe.metrics_log import append_metrics
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.spec.dataset import resolve_set
+from ipt_platform.spec.job import TrainJob
+from ipt_platform.train.evaluation import SetScores, evaluate_together, mean_psnr, sample_writer
+from ipt_platform.train.group import Workers
+from ipt_platform.train.loop import Interval, run_steps
+from ipt_platform.train.schedule import learning_rate_factor
+from ipt_platform.train.setup import batch_maker, schedule_of, state_of, step_settings
+from ipt_platform.train.step import Stepper
+
+log = logging.getLogger(__name__)
+
+OpenStream = Callable[[BatchMaker, int, int], Iterator[Batch]]
+"""Batches of a maker from one step up to another."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a session runs.
+
+    Attributes:
+        run: the run it belongs to.
+        attempt: the start of the run it belongs to.
+        base: what relative paths of the job are relative to.
+        workers: which of the workers it is.
+        device: where its model lies.
+    """
+
+    run: RunDir
+    attempt: int
+    base: Path
+    workers: Workers
+    device: torch.device
+
+
+class Session:
+    """Trains a job from its newest usable checkpoint, or from the start, to its end.
+
+    Args:
+        job: the resolved job.
+        place: where this is.
+        open_stream: the carrier.
+        wrap: makes what is called in training from the plain model (DDP).
+        clock: seconds, for durations.
+
+    Raises:
+        CheckpointError: a usable checkpoint was made by another model.
+        DataError: shards or test sets cannot be used.
+    """
+
+    def __init__(
+        self,
+        job: TrainJob,
+        place: Place,
+        open_stream: OpenStream,
+        wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        self.job, self.place, self.open_stream, self.clock = job, place, open_stream, clock
+        self.schedule = schedule_of(job)
+        self.total = self.schedule.total_steps
+        self.maker = batch_maker(job, place.base, place.workers.rank, place.workers.world)
+        self.testsets = [open_testset(name, resolve_set(name, place.base)) for name in job.evaluate.sets]
+        self.state = state_of(job, place.device)
+        self.best: dict[str, float] = {}
+        self.samples_seen = self.samples_bad = 0
+        self.stop_reason = ""
+        self.stage = -1
+        self.began = clock()
+        self._resume()
+        model = torch.compile(self.state.model) if job.train.compile else self.state.model
+        assert isinstance(model, nn.Module)
+        self.stepper = Stepper(self.state, step_settings(job), wrap(model), place.device)
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end.
+
+        Returns:
+            The content of report.json.
+
+        Raises:
+            CancelledRunError: somebody asked to stop; a checkpoint was committed.
+            TrainingError: a loss was not finite, or more samples were bad than the job allows.
+            RefusedError: a newer attempt owns the run.
+        """
+        finished = run_steps(
+            self.state,
+            self.stepper,
+            self.open_stream(self.maker, self.state.step, self.total),
+            self._set_rates,
+            self,
+            total=self.total,
+            images_at=lambda step: self.schedule.locate(step).stage.images,
+            log_every=self.job.train.log_every,
+            milestones=tuple(filter(None, (self.job.evaluate.every, self.job.checkpoint.every))),
+            clock=self.clock,
+        )
+        if not finished:
+            self._commit()
+            raise CancelledRunError(self.stop_reason)
+        scores = self._evaluate()
+        self._commit()
+        report = self._report(scores)
+        if self.place.workers.first:
+            write_report(self.place.run.report, report)
+            self._event("finished", step=self.total, reason=f"all {self.total} steps were done")
+        return report
+
+    # Hooks of the loop
+
+    def batch(self, batch: Batch) -> None:
+        """Count and name bad samples, and give up past the job's limit."""
+        self.samples_seen += len(batch.keys)
+        self.samples_bad += len(batch.bad)
+        for key, reason in batch.bad:
+            log.warning("step %d: bad sample %s: %s", batch.step, key, reason)
+            self._event("bad-sample", step=batch.step, key=key, reason=reason)
+        limit = self.job.data.max_bad
+        if batch.bad and self.samples_bad > limit * max(self.samples_seen, 1 / limit if limit else 0):
+            key, reason = batch.bad[-1]
+            raise TrainingError(
+                f"step {batch.step}: {self.samples_bad} of {self.samples_seen} samples could not be used, more than "
+                f"data.max_bad {limit:g} allows; the last was {key}: {reason}. Run `ipt-platform data verify` on the shards."
+            )
+
+    def log(self, interval: Interval) -> None:
+        """Append a line to metrics.jsonl and to the log."""
+        located = self.schedule.locate(self.state.step - 1)
+        losses = self.place.workers.gather(interval.result.loss)
+        if not self.place.workers.first:
+            return
+        rates = {group["name"]: group["lr"] for group in self.state.optimizer.param_groups}
+        per_step = interval.seconds / interval.steps
+        line = {
+            "attempt": self.place.attempt,
+            "step": self.state.step,
+            "steps": self.total,
+            "stage": located.number,
+            "loss": {task: sum(loss[task] for loss in losses) / len(losses) for task in losses[0]},
+            "lr": rates["weights"],
+            "bias_lr": rates.get("biases"),
+            "grad_norm": interval.result.grad_norm,
+            "bias_grad_norm": interval.result.bias_grad_norm,
+            "images_per_second": interval.images / interval.seconds,
+            "data_wait_share": interval.waited / interval.seconds,
+            "seconds": self.clock() - self.began,
+            "eta_seconds": (self.total - self.state.step) * per_step,
+        }
+        append_metrics(self.place.run, line)
+        log.info("step %d/%d loss %s", self.state.step, self.total, line["loss"])
+
+    def milestone(self) -> None:
+        """Evaluate and commit where the job says so."""
+        if self.job.evaluate.every and self.state.step % self.job.evaluate.every == 0:
+            self._evaluate()
+        if self.state.step % self.job.checkpoint.every == 0:
+            self._commit()
+
+    def should_stop(self) -> bool:
+        """Whether somebody asked this attempt to stop; the first worker looks, all hear."""
+        workers = self.place.workers
+        asked = self.place.run.stop_requested(self.place.attempt) if workers.first else None
+        self.stop_reason = workers.from_first(asked) or ""
+        return bool(self.stop_reason)
+
+    # Between steps
+
+    def _set_rates(self, step: int) -> None:
+        number = self.schedule.locate(step).number
+        if number != self.stage:
+            stage = self.schedule.locate(step).stage
+            self._event("stage", step=step, stage=number, patch=stage.patch, images=stage.images)
+            self.stage = number
+        schedule = self.job.train.schedule
+        factor = learning_rate_factor(step, self.total, schedule.warmup, schedule.final_lr_ratio)
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    def _evaluate(self) -> SetScores:
+        if not self.testsets:
+            return {}
+        scores = evaluate_together(
+            self.state.best_model,
+            self.testsets,
+            [frozen_task(task) for task in self.job.tasks],
+            self.job.evaluate.protocol,
+            self.place.workers,
+            sample_writer(self.place.run, self.state.step, self.job.train.samples),
+        )
+        mean = mean_psnr(scores)
+        if mean is not None and mean > self.best.get("psnr", float("-inf")):
+            self.best = {"step": self.state.step, "psnr": mean}
+        if self.place.workers.first:
+            line = {"attempt": self.place.attempt, "step": self.state.step, "evaluation": scores}
+            append_metrics(self.place.run, line)
+            self._event("evaluated", step=self.state.step, psnr=mean)
+        return scores
+
+    def _commit(self) -> None:
+        """The first worker commits a checkpoint; the others wait for it."""
+        if self.place.workers.first:
+            state, run = self.state, self.place.run
+            files = state_files(
+                state.model,
+                state.average,
+                state.optimizer,
+                step=state.step,
+                backbone=self.job.model.backbone,
+                progress={
+                    "seconds": state.seconds,
+                    "waited": state.waited,
+                    "images": state.images,
+                    "best": self.best,
+                },
+            )
+            commit(run.checkpoints, state.step, files, run.fence(self.place.attempt), self.place.attempt)
+            self._event("checkpoint", step=state.step)
+            prune(run.path, self.job.checkpoint.keep, {int(self.best["step"])} if self.best else ())
+        self.place.workers.wait_for_first()
+
+    def _resume(self) -> None:
+        workers, run = self.place.workers, self.place.run
+        found = newest(run.path) if workers.first else None
+        found = workers.from_first(found)
+        assert found is not None
+        checkpoint, damaged = found
+        for path, reason in damaged:
+            log.warning("checkpoint %s is not usable: %s", path, reason)
+            self._event("checkpoint-damaged", checkpoint=path.name, reason=reason)
+        if checkpoint is None:
+            self._event("started", step=0)
+            return
+        state = self.state
+        saved = load_training_state(checkpoint, state.model, state.average, state.optimizer)
+        progress = saved["progress"]
+        state.step, state.images = saved["step"], progress["images"]
+        state.seconds, state.waited = progress["seconds"], progress["waited"]
+        self.best = progress["best"]
+        self._event("resumed", step=state.step, checkpoint=checkpoint.name)
+
+    def _report(self, scores: SetScores) -> dict[str, Any]:
+        state = self.state
+        return make_report(
+            self.job.evaluate.protocol,
+            scores,
+            count_parameters(state.model.backbone),
+            {task: count_parameters(bias) for task, bias in state.model.all_biases()},
+            state.step,
+            state.seconds,
+            state.images / state.seconds,
+            state.waited / state.seconds,
+        )
+
+    def _event(self, event: str, **fields: Any) -> None:
+        """The first worker tells; what only one worker sees (a bad sample) is told by that one."""
+        if self.place.workers.first or event == "bad-sample":
+            append_event(self.place.run, event, self.place.attempt, **fields)

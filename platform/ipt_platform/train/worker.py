@@ -1,0 +1,81 @@
+"""What Ray Train runs in each worker: find out who we are, open the carrier, and hand over to the session."""
+
+import functools
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import nn
+
+from ipt_platform.data.batch import Batch
+from ipt_platform.data.carrier import local_stream
+from ipt_platform.data.pairs import BatchMaker
+from ipt_platform.data.stream import ray_stream
+from ipt_platform.errors import CancelledRunError, RefusedError, TrainingError
+from ipt_platform.observe.events import append_event
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.spec.job import JOB, TrainJob
+from ipt_platform.train.group import Workers
+from ipt_platform.train.session import OpenStream, Place, Session
+
+ENDINGS = {CancelledRunError: "cancelled", TrainingError: "failed"}
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Run this worker's session.
+
+    What all workers conclude together (the job went wrong, or was stopped) is written as the attempt's last event and is no
+    failure to Ray: a restart would come to the same end. Everything else is raised, so that Ray replaces the workers.
+
+    Args:
+        config: `job` (plain values), `run` (folder), `base` (what relative paths of the job are relative to).
+    """
+    job = JOB.validate_python(config["job"])
+    assert isinstance(job, TrainJob)
+    context = ray.train.get_context()
+    workers = Workers(context.get_world_rank(), context.get_world_size())
+    device = ray.train.torch.get_device()
+    assert isinstance(device, torch.device)
+    run = RunDir(Path(config["run"]))
+    attempt = workers.from_first(run.new_attempt() if workers.first else None)
+    _log_to(run.logs(attempt, workers.rank))
+    torch.set_num_threads(max(1, int(job.cluster.cpus_per_worker)))
+    place = Place(run, attempt, Path(config["base"]), workers, device)
+    try:
+        Session(job, place, carrier_of(job), functools.partial(_distributed, workers=workers, device=device)).train()
+    except RefusedError:
+        logging.getLogger(__name__).exception("this attempt was fenced off")
+    except (CancelledRunError, TrainingError) as error:
+        logging.getLogger(__name__).warning("%s", error)
+        if workers.first:
+            append_event(run, ENDINGS[type(error)], attempt, reason=str(error))
+
+
+def carrier_of(job: TrainJob) -> OpenStream:
+    """How a worker's batches come: through Ray Data, or from threads of the worker itself."""
+    data = job.data
+
+    def through_ray(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+        return ray_stream(maker, start, stop, cpus=data.cpus, prefetch=data.prefetch)
+
+    def from_threads(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+        return local_stream(maker, start, stop, prefetch=data.prefetch)
+
+    return {"ray": through_ray, "local": from_threads}[data.carrier]
+
+
+def _distributed(model: nn.Module, workers: Workers, device: torch.device) -> nn.Module:
+    if workers.world == 1:
+        return model
+    devices = [device] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False)
+
+
+def _log_to(path: Path) -> None:
+    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    sys.excepthook = lambda kind, error, trace: logging.critical("ended by an error", exc_info=(kind, error, trace))
