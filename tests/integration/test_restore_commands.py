@@ -1,0 +1,186 @@
+"""`evaluate` and `restore` from the command line, on a checkpoint written by the real writer, with a real model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from ipt_platform.checkpoint.files import commit
+from ipt_platform.checkpoint.load import load_model
+from ipt_platform.checkpoint.state import state_files
+from ipt_platform.cli.main import main
+from ipt_platform.data.pack import pack
+from ipt_platform.evaluate.protocols import to_uint8
+from ipt_platform.model.bias import BiasedModel, TaskBias
+from ipt_platform.model.build import build_backbone
+from ipt_platform.observe.rundir import create
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory) -> Path:
+    """A run whose denoise bias differs from its deblur bias, with one usable checkpoint and a newer torn one."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("storage")
+    backbone = build_backbone("iptv2-tiny")
+    backbone.output.weight.data *= 0.02
+    biases = {task: TaskBias(backbone, {"output.weight": 2}) for task in ("denoise", "deblur")}
+    biases["denoise"].factor("output.weight", "B1").data.normal_(0, 0.002)
+    model = BiasedModel(backbone, biases)
+    run = create(folder, "a-run")
+    run.new_attempt()
+    files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-tiny", progress={})
+    commit(run.checkpoints, 3, files, lambda: None)
+    (run.checkpoints / "step-4").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    Image.fromarray(skimage.data.chelsea()[:70, :90]).save(folder / "cat.png")
+    Image.fromarray(skimage.data.coffee()[:60, :60]).save(folder / "cup.png")
+    return folder
+
+
+def call(capsys, *arguments: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return int(end.value.code or 0), printed.out, printed.err
+
+
+def evaluated(capsys, storage, *arguments) -> dict:
+    code, out, err = call(capsys, "evaluate", "a-run", "--storage", storage, "--json", *arguments)
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_evaluate_says_what_was_measured_on_what(capsys, storage, photos, tmp_path):
+    data = evaluated(
+        capsys, storage, "--set", photos, "--task", "denoise", "--param", "sigma=50", "--samples", tmp_path / "drawn"
+    )
+
+    numbers = data["sets"][str(photos)]["denoise"]
+    assert data["protocol"] == "rgb-uint8"
+    assert data["params"] == {"denoise": {"sigma": 50}}
+    assert data["checkpoint"].endswith("step-3")
+    assert set(numbers) == {"psnr", "psnr_input", "ssim", "n"}
+    assert numbers["n"] == 2
+    assert 13 < numbers["psnr_input"] < 17
+    assert len(list((tmp_path / "drawn").glob("*-denoise-cat.png"))) == 1
+
+
+def test_folder_shards_run_and_checkpoint_agree(capsys, storage, photos, tmp_path):
+    pack(photos, tmp_path / "shards")
+    checkpoint = storage / "a-run" / "checkpoints" / "step-3"
+
+    by_folder = evaluated(capsys, storage, "--set", photos, "--protocol", "rgb-float")
+    code, out, _ = call(
+        capsys, "evaluate", checkpoint, "--set", tmp_path / "shards" / "*.tar", "--protocol", "rgb-float", "--json"
+    )
+
+    assert code == 0
+    by_shards = json.loads(out)
+    assert list(by_folder["sets"][str(photos)]) == ["deblur", "denoise"]
+    assert list(by_folder["sets"].values()) == list(by_shards["sets"].values())
+    assert list(by_folder["digests"].values()) == list(by_shards["digests"].values())
+
+
+def test_evaluate_as_a_table(capsys, storage, photos):
+    code, out, err = call(
+        capsys, "evaluate", "a-run", "--storage", storage, "--set", photos, "--task", "deblur", "--protocol", "y-uint8"
+    )
+
+    assert code == 0
+    assert "input dB" in out
+    assert "protocol y-uint8" in out
+    assert "passed over" in err
+    assert "step-4" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--task", "denoise", "--param", "sigmma=25"], 2, "did you mean 'sigma'"),
+        (["--task", "denoise", "--param", "sigma=900"], 2, "between 0 and 255"),
+        (["--task", "denoise", "--param", "sigma"], 2, "KEY=VALUE"),
+        (["--param", "sigma=25"], 2, "name one with --task"),
+        (["--task", "denoize"], 2, "did you mean 'denoise'"),
+        (["--task", "derain"], 3, "no bias for task 'derain'"),
+        (["--protocol", "rgb"], 2, "expected one of rgb-float"),
+        (["--device", "abacus"], 2, "no device 'abacus'"),
+        (["--tile", "100"], 2, "nearest tile"),
+    ],
+)
+def test_evaluate_refuses_by_name(capsys, storage, photos, arguments, code, message):
+    found, _, err = call(capsys, "evaluate", "a-run", "--storage", storage, "--set", photos, *arguments)
+
+    assert found == code
+    assert message in err
+
+
+def test_unknown_runs_and_sets_are_not_found(capsys, storage, photos):
+    assert call(capsys, "evaluate", "a-rum", "--storage", storage, "--set", photos)[0] == 3
+    assert call(capsys, "evaluate", "a-run", "--storage", storage, "--set", "no-such-set", "--task", "denoise")[0] == 2
+
+
+def test_restore_gives_what_the_task_s_model_gives(capsys, storage, photos, tmp_path):
+    code, out, err = call(
+        capsys, "restore", photos, "-o", tmp_path, "--run", "a-run", "--task", "denoise", "--storage", storage, "--json"
+    )
+
+    assert code == 0, err
+    assert sorted(Path(each["output"]).name for each in json.loads(out)["restored"]) == ["cat.png", "cup.png"]
+    model = load_model(storage / "a-run" / "checkpoints" / "step-3", "denoise")
+    image = torch.from_numpy(np.asarray(Image.open(photos / "cat.png")) / np.float32(255)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        expected = to_uint8(model(image)[0].permute(1, 2, 0).numpy())
+    restored = np.asarray(Image.open(tmp_path / "cat.png"))
+    np.testing.assert_array_equal(restored, expected)
+    assert not np.array_equal(restored, np.asarray(Image.open(photos / "cat.png")))
+
+
+def test_restore_names_what_is_no_picture_and_goes_on(capsys, storage, photos, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a picture")
+
+    code, out, err = call(
+        capsys,
+        "restore",
+        tmp_path / "notes.txt",
+        photos / "cat.png",
+        "-o",
+        tmp_path / "out",
+        "--run",
+        storage / "a-run",
+        "--task",
+        "deblur",
+    )
+
+    assert code == 2
+    assert "1 of 2 restored" in out
+    assert "notes.txt" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cat.png"]
+    again = call(capsys, "restore", photos / "cat.png", "-o", tmp_path / "out", "--run", storage / "a-run", "--task", "deblur")
+    assert again[0] == 4
+    assert "--overwrite" in again[2]
+
+
+def test_tiled_equals_whole_through_the_windows_and_grids_of_the_backbone(capsys, storage, tmp_path):
+    Image.fromarray(np.tile(skimage.data.coffee()[:64], (1, 1, 1))[:, :600]).save(tmp_path / "wide.png")
+    outputs = []
+    for tile in (448, 704):
+        out = tmp_path / f"{tile}.png"
+        code, _, err = call(
+            capsys,
+            *("restore", tmp_path / "wide.png", "-o", out, "--tile", str(tile)),
+            *("--run", "a-run", "--task", "denoise", "--storage", storage),
+        )
+        assert code == 0, err
+        outputs.append(np.asarray(Image.open(out)).astype(int))
+
+    assert np.abs(outputs[0] - outputs[1]).max() <= 1
+    assert (outputs[0] != outputs[1]).mean() < 0.02
