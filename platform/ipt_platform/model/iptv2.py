@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from ipt_platform.model.attention import GridAttention, WindowChannelAttention
@@ -45,9 +46,9 @@ class Conv(nn.Conv2d):
     def __init__(self, dim_in: int, dim_out: int):
         super().__init__(dim_in, dim_out, 3, padding=1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that torch gave it)
         """Convolve."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return super().forward(input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class Down(nn.Module):
@@ -144,10 +145,15 @@ class IPTV2(nn.Module):
         y = self.output(self._run(self.refinement, y)).permute(0, 3, 1, 2)
         return (padded + F.pixel_shuffle(y, self.stem))[..., :H, :W]
 
-    def _run(self, blocks, y: Tensor) -> Tensor:
-        for block in blocks:
-            keep = not (self.activation_checkpointing and self.training)
-            y = block(y) if keep else checkpoint(block, y, use_reentrant=False)
+    def _run(self, blocks: nn.Module, y: Tensor) -> Tensor:
+        recompute = self.activation_checkpointing and self.training
+        for block in blocks.children():
+            if recompute:
+                # The weights go in by hand: merged ones stand in the module only during the forward pass, and a
+                # recomputation that took the module's own would give wrong gradients without a word.
+                y = checkpoint(functional_call, block, dict(block.named_parameters()), (y,), use_reentrant=False)
+            else:
+                y = block(y)
         return y
 
     def fuse(self) -> "IPTV2":
