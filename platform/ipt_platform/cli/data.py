@@ -122,7 +122,7 @@ def verify(shards: Shards, as_json: Json = False) -> None:
 
 @app.command()
 def sample(
-    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder to make.")] = Path("datasets/sample"),
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")] = Path("datasets/sample"),
     as_json: Json = False,
 ) -> None:
     """Build the sample set from the photographs in scikit-image and scikit-learn; needs no network."""

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from ipt_platform import __version__
 from ipt_platform.cli.output import console, say
-from ipt_platform.errors import ExitCode, IptError
+from ipt_platform.errors import CancelledRunError, ExitCode, IptError
 
 COMMANDS = {
     "submit": "ipt_platform.cli.submit:submit",
@@ -27,6 +27,8 @@ COMMANDS = {
     "data": "ipt_platform.cli.data:app",
 }
 """Every command, and the function or typer app that it is."""
+
+_STOPPED = "stopped by Ctrl-C"
 
 
 class _Lazy(TyperGroup):
@@ -49,6 +51,13 @@ class _Lazy(TyperGroup):
         command.name = cmd_name
         return command
 
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            # typer would end with 130, which no table of ours names
+            raise CancelledRunError(_STOPPED) from error
+
 
 app = typer.Typer(cls=_Lazy, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -69,10 +78,18 @@ def _main(
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; ends the process with a code of `errors.ExitCode`."""
     try:
-        app(arguments)
+        app(arguments, prog_name="ipt-platform")
     except IptError as error:
-        say(console(stderr=True), f"error: {error}")
+        # who stops a run knows that it was no error
+        _explain(str(error) if isinstance(error, CancelledRunError) else f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        say(console(stderr=True), "stopped")
+        _explain(_STOPPED)
         sys.exit(ExitCode.CANCELLED)
+
+
+def _explain(message: str) -> None:
+    """The message on stderr, line by line: `say` writes out the line ends of what it prints."""
+    to = console(stderr=True)
+    for line in message.split("\n"):
+        say(to, line)
