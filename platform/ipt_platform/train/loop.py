@@ -23,6 +23,7 @@ class Hooks(Protocol):
 
     def should_stop(self) -> bool:
         """Whether to stop here; the same answer in every worker."""
+        ...
 
 
 @dataclass(frozen=True)
