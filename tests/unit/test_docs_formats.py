@@ -1,0 +1,64 @@
+"""docs/formats.md names what the code writes."""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+
+from ipt_platform.checkpoint.state import FORMAT, state_files
+from ipt_platform.data.index import ShardIndex
+from ipt_platform.evaluate.report import make_report
+from ipt_platform.model.bias import BiasedModel, TaskBias
+from ipt_platform.observe.events import EVENT_TYPES
+
+PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def first_column(text: str) -> list[str]:
+    return re.findall(r"^\| `([^|`]+)`", text, re.MULTILINE)
+
+
+def example(title: str) -> str:
+    return re.findall(r"^```json\n(.*?)^```", section(title), re.DOTALL | re.MULTILINE)[0]
+
+
+def test_the_event_types_are_those_of_the_code():
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| .*\|$", section("events.jsonl").partition("| type |")[2], re.MULTILINE)
+
+    assert dict(rows) == EVENT_TYPES
+
+
+def test_the_index_shown_is_one():
+    index = ShardIndex.model_validate_json(example("Shards"))
+
+    assert index.members[0].key == "astronaut"
+
+
+def test_the_report_has_the_keys_of_the_page():
+    scores = {"psnr": 1.0, "psnr_input": 1.0, "ssim": 1.0, "n": 1}
+    report = make_report("rgb-uint8", {"set": {"denoise": scores}}, 1, {"denoise": 1}, 1, 1.0, 1.0, 0.0)
+    shown = json.loads(example("report.json"))
+
+    assert list(report) == first_column(section("report.json")) == list(shown)
+    assert list(shown["sets"]["sample-test"]["denoise"]) == list(scores)
+    assert shown["parameters"].keys() == report["parameters"].keys()
+
+
+def test_a_checkpoint_holds_the_files_of_the_page():
+    backbone = torch.nn.Linear(2, 2)
+    model = BiasedModel(backbone, {"denoise": TaskBias(backbone, {"weight": 1})})
+    optimizer = torch.optim.AdamW(model.parameters())
+    files = state_files(model, model, optimizer, step=0, backbone="iptv2-tiny", progress={})
+
+    text = section("checkpoints/step-N")
+    own = {name.replace("denoise", "<task>") for name in files if not name.startswith("average/")}
+    assert own | {"average/...", "MANIFEST.json", "COMMIT"} == set(first_column(text))
+    state = files["state.json"]
+    assert all(f"`{key}`" in text for key in state)
+    assert all(f"`{key}`" in text for key in state["model"])
+    assert FORMAT in text
