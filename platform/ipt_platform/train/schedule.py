@@ -6,7 +6,8 @@ import math
 def learning_rate_factor(step: int, total: int, warmup: int, final_ratio: float) -> float:
     """Share of the peak learning rate at `step` (from 0): linear warm-up, then half a cosine down to `final_ratio`.
 
-    The first step already learns (factor `1 / warmup`); the last one has exactly `final_ratio`.
+    The first step already learns (factor `1 / warmup`), the first after the warm-up learns at the peak, and the last one
+    at exactly `final_ratio` of it, if it comes later than that.
     Source: Loshchilov and Hutter, SGDR (2017), eq. 5, without restarts.
     """
     if step < warmup:
