@@ -47,28 +47,41 @@ def state_files(
         files |= {f"average/{name}": tensors for name, tensors in _model_files(average).items()}
     files["optimizer.safetensors"] = _optimizer_tensors(model, optimizer)
     files["rng.safetensors"] = _rng_tensors()
-    layouts = {task: bias.layout for task, bias in model.all_biases()}
     files["state.json"] = {
         "format": FORMAT,
         "step": step,
-        "model": {"backbone": backbone, "layouts": layouts, "average": average is not None},
+        "model": _description(model, average, backbone),
         "progress": dict(progress),
     }
     return files
 
 
 def load_training_state(
-    checkpoint: Path, model: BiasedModel, average: BiasedModel | None, optimizer: torch.optim.Optimizer
+    checkpoint: Path,
+    model: BiasedModel,
+    average: BiasedModel | None,
+    optimizer: torch.optim.Optimizer,
+    *,
+    backbone: str,
 ) -> dict[str, Any]:
     """Bring model, average, optimizer and torch's generators back to where the checkpoint was taken.
+
+    Args:
+        checkpoint: folder of a verified checkpoint.
+        model: of the shape that was saved; overwritten.
+        average: overwritten; None if the checkpoint has none.
+        optimizer: of the parameters of `model`; its state is overwritten.
+        backbone: name of the backbone of `model`.
 
     Returns:
         The content of state.json.
 
     Raises:
-        CheckpointError: the checkpoint was made by another model or with another optimizer.
+        CheckpointError: the checkpoint was made by another model or with another optimizer; both sides are named.
     """
     state = read_state(checkpoint)
+    if differences := _differences(state["model"], _description(model, average, backbone)):
+        raise CheckpointError(f"{checkpoint} does not fit this job: {'; '.join(differences)}")
     try:
         _load_model(checkpoint, model)
         if average is not None:
@@ -108,6 +121,31 @@ def load_biased_model(checkpoint: Path) -> BiasedModel:
     except ValueError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
     return model.requires_grad_(False).eval()
+
+
+def _description(model: BiasedModel, average: BiasedModel | None, backbone: str) -> dict[str, Any]:
+    """What a model must be like to go on from a checkpoint."""
+    layouts = {task: bias.layout for task, bias in model.all_biases()}
+    return {"backbone": backbone, "layouts": layouts, "average": average is not None}
+
+
+def _differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """Where two descriptions differ, in words; of many ranks that differ the first is named."""
+    found = []
+    if saved["backbone"] != own["backbone"]:
+        found.append(f"its backbone is {saved['backbone']}, the job's is {own['backbone']}")
+    tasks, own_tasks = (", ".join(sorted(described["layouts"])) or "no task" for described in (saved, own))
+    if tasks != own_tasks:
+        found.append(f"it has biases for {tasks}, the job for {own_tasks}")
+    for task in sorted(saved["layouts"].keys() & own["layouts"].keys()):
+        ranks, own_ranks = saved["layouts"][task], own["layouts"][task]
+        names = [name for name in {**own_ranks, **ranks} if ranks.get(name) != own_ranks.get(name)]
+        if names and saved["backbone"] == own["backbone"]:
+            one, other = (layout.get(names[0], "none") for layout in (ranks, own_ranks))
+            found.append(f"the rank of {names[0]} for {task} is {one}, the job's is {other} ({len(names)} weights differ)")
+    if saved["average"] != own["average"]:
+        found.append("it has averaged weights, the job none" if saved["average"] else "it has no averaged weights, the job has")
+    return found
 
 
 def _model_files(model: BiasedModel) -> dict[str, Content]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.checkpoint.load import merged_for
-from ipt_platform.evaluate.run import Scores, evaluate_model, summarise
+from ipt_platform.errors import IptError
+from ipt_platform.evaluate.run import RestoreFn, Scores, evaluate_model, summarise
 from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet
 from ipt_platform.evaluate.triptych import triptych
 from ipt_platform.model.bias import BiasedModel
@@ -19,6 +20,10 @@ from ipt_platform.train.group import Workers
 SetScores = dict[str, dict[str, dict[str, Any]]]
 """`{set: {task: {"psnr", "psnr_input", "ssim", "n"}}}`"""
 
+WITHOUT_ERROR = 1000.0
+"""dB; more than two pictures of float32 values can differ by."""
+
+ItemTold = Callable[[TestItem, np.ndarray, Mapping[str, float]], None]
 OnItem = Callable[[TestSet, FrozenTask, TestItem, np.ndarray, Mapping[str, float]], None]
 
 
@@ -30,7 +35,7 @@ def evaluate_together(
     workers: Workers,
     on_item: OnItem,
 ) -> SetScores:
-    """Measure every task on every set; each worker measures its share and all get the same result.
+    """Measure every task on every set; each worker measures its share and all get the same result, or the same error.
 
     Raises:
         DataError: a picture does not decode.
@@ -45,23 +50,39 @@ def evaluate_together(
             def told(item: TestItem, restored: np.ndarray, scores: Mapping[str, float], at=testset, of=task) -> None:
                 on_item(at, of, item, restored, scores)
 
-            own = evaluate_model(
+            own = _own_scores(
                 lambda degraded, through=restorer: restore_array(through, degraded, device),
                 testset,
                 task,
                 protocol,
-                share=(workers.rank, workers.world),
-                on_item=told,
+                workers,
+                told,
             )
-            table = np.sum([scores.table for scores in workers.gather(own)], axis=0)
+            shares = workers.gather(own)
+            for failed in (share for share in shares if isinstance(share, IptError)):
+                raise failed
+            table = np.sum([scores.table for scores in shares], axis=0)
             found[testset.name][task.name] = summarise(Scores(table))
     return found
 
 
+def _own_scores(
+    restore_fn: RestoreFn, testset: TestSet, task: FrozenTask, protocol: str, workers: Workers, on_item: ItemTold
+) -> Scores | IptError:
+    """This worker's share; an error is an answer too, or the other workers would wait for one in vain."""
+    try:
+        return evaluate_model(restore_fn, testset, task, protocol, (workers.rank, workers.world), on_item)
+    except IptError as error:
+        return error
+
+
 def mean_psnr(scores: SetScores) -> float | None:
-    """The mean dB over sets and tasks, by which checkpoints are compared; None if nothing was measured."""
+    """The mean dB over sets and tasks, by which checkpoints are compared; None if nothing was measured.
+
+    A set restored without any error counts as `WITHOUT_ERROR` dB, so that JSON can hold the mean.
+    """
     values = [numbers["psnr"] for tasks in scores.values() for numbers in tasks.values()]
-    values = [float("inf") if value is None else value for value in values]
+    values = [WITHOUT_ERROR if value is None else value for value in values]
     return sum(values) / len(values) if values else None
 
 

@@ -34,6 +34,6 @@ class Workers:
         distributed.all_gather_object(values, value)
         return values
 
-    def wait_for_first(self) -> None:
-        """Return once the first worker has come here too."""
-        self.from_first(None)
+
+ALONE = Workers()
+"""The one worker of an attempt that has no other."""

@@ -17,7 +17,7 @@ from ipt_platform.checkpoint.files import commit, newest, prune
 from ipt_platform.checkpoint.state import load_training_state, state_files
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
-from ipt_platform.errors import CancelledRunError, TrainingError
+from ipt_platform.errors import CancelledRunError, RefusedError, TrainingError
 from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.evaluate.testset import frozen_task, open_testset
 from ipt_platform.model.counts import count_parameters
@@ -37,6 +37,17 @@ log = logging.getLogger(__name__)
 
 OpenStream = Callable[[BatchMaker, int, int], Iterator[Batch]]
 """Batches of a maker from one step up to another."""
+
+
+@dataclass(frozen=True)
+class SampleCount:
+    """How many samples of the plan came, and how many pictures among them could not be used and were replaced."""
+
+    seen: int = 0
+    bad: int = 0
+
+    def __add__(self, other: "SampleCount") -> "SampleCount":
+        return SampleCount(self.seen + other.seen, self.bad + other.bad)
 
 
 @dataclass(frozen=True)
@@ -88,14 +99,15 @@ class Session:
         self.testsets = [open_testset(name, resolve_set(name, place.base)) for name in job.evaluate.sets]
         self.state = state_of(job, place.device)
         self.best: dict[str, float] = {}
-        self.samples_seen = self.samples_bad = 0
-        self.stop_reason = ""
+        self.samples = SampleCount()
+        self.new_samples = SampleCount()
+        self.stop_reason = self.last_bad = ""
         self.stage = -1
         self.began = clock()
         self._resume()
         model = torch.compile(self.state.model) if job.train.compile else self.state.model
         assert isinstance(model, nn.Module)
-        self.stepper = Stepper(self.state, step_settings(job), wrap(model), place.device)
+        self.stepper = Stepper(self.state, step_settings(job), wrap(model), place.device, place.workers)
 
     def train(self) -> dict[str, Any]:
         """Train to the end.
@@ -134,22 +146,16 @@ class Session:
     # Hooks of the loop
 
     def batch(self, batch: Batch) -> None:
-        """Count and name bad samples, and give up past the job's limit."""
-        self.samples_seen += len(batch.keys)
-        self.samples_bad += len(batch.bad)
+        """Name bad samples, and count them for the next time that the workers talk."""
+        self.new_samples += SampleCount(len(batch.keys), len(batch.bad))
         for key, reason in batch.bad:
+            self.last_bad = f"{key}: {reason.rstrip('.')}"
             log.warning("step %d: bad sample %s: %s", batch.step, key, reason)
             self._event("bad-sample", step=batch.step, key=key, reason=reason)
-        limit = self.job.data.max_bad
-        if batch.bad and self.samples_bad > limit * max(self.samples_seen, 1 / limit if limit else 0):
-            key, reason = batch.bad[-1]
-            raise TrainingError(
-                f"step {batch.step}: {self.samples_bad} of {self.samples_seen} samples could not be used, more than "
-                f"data.max_bad {limit:g} allows; the last was {key}: {reason}. Run `ipt-platform data verify` on the shards."
-            )
 
     def log(self, interval: Interval) -> None:
-        """Append a line to metrics.jsonl and to the log."""
+        """Append a line to metrics.jsonl and to the log; give up if too many samples were bad."""
+        self._count_samples()
         located = self.schedule.locate(self.state.step - 1)
         losses = self.place.workers.gather(interval.result.loss)
         if not self.place.workers.first:
@@ -175,10 +181,11 @@ class Session:
         log.info("step %d/%d loss %s", self.state.step, self.total, line["loss"])
 
     def milestone(self) -> None:
-        """Evaluate and commit where the job says so."""
+        """Evaluate and commit where the job says so, and commit what is the best so far."""
+        best = self.best
         if self.job.evaluate.every and self.state.step % self.job.evaluate.every == 0:
             self._evaluate()
-        if self.state.step % self.job.checkpoint.every == 0:
+        if self.state.step % self.job.checkpoint.every == 0 or self.best is not best:
             self._commit()
 
     def should_stop(self) -> bool:
@@ -189,6 +196,20 @@ class Session:
         return bool(self.stop_reason)
 
     # Between steps
+
+    def _count_samples(self) -> None:
+        """Add up what all workers counted since the last time; all of them give up together past the job's limit."""
+        counts = self.place.workers.gather((self.new_samples, self.last_bad))
+        new = sum((count for count, _ in counts), SampleCount())
+        self.samples, self.new_samples = self.samples + new, SampleCount()
+        limit = self.job.data.max_bad
+        # one bad sample alone is no share yet
+        if new.bad and self.samples.bad > max(limit * self.samples.seen, 1 if limit else 0):
+            raise TrainingError(
+                f"step {self.state.step}: {self.samples.bad} of {self.samples.seen} samples could not be used, more than "
+                f"data.max_bad {limit:g} allows; for example {next(filter(None, (last for _, last in counts)))}. "
+                "Run `ipt-platform data verify` on the shards."
+            )
 
     def _set_rates(self, step: int) -> None:
         number = self.schedule.locate(step).number
@@ -222,26 +243,36 @@ class Session:
         return scores
 
     def _commit(self) -> None:
-        """The first worker commits a checkpoint; the others wait for it."""
+        """The first worker commits a checkpoint; the others wait for it, and are refused together with it."""
+        self._count_samples()
+        refused = None
         if self.place.workers.first:
-            state, run = self.state, self.place.run
-            files = state_files(
-                state.model,
-                state.average,
-                state.optimizer,
-                step=state.step,
-                backbone=self.job.model.backbone,
-                progress={
-                    "seconds": state.seconds,
-                    "waited": state.waited,
-                    "images": state.images,
-                    "best": self.best,
-                },
-            )
-            commit(run.checkpoints, state.step, files, run.fence(self.place.attempt), self.place.attempt)
-            self._event("checkpoint", step=state.step)
-            prune(run.path, self.job.checkpoint.keep, {int(self.best["step"])} if self.best else ())
-        self.place.workers.wait_for_first()
+            try:
+                self._write_checkpoint()
+            except RefusedError as error:
+                refused = str(error)
+        if refused := self.place.workers.from_first(refused):
+            raise RefusedError(refused)
+
+    def _write_checkpoint(self) -> None:
+        state, run = self.state, self.place.run
+        files = state_files(
+            state.model,
+            state.average,
+            state.optimizer,
+            step=state.step,
+            backbone=self.job.model.backbone,
+            progress={
+                "seconds": state.seconds,
+                "waited": state.waited,
+                "images": state.images,
+                "samples": [self.samples.seen, self.samples.bad],
+                "best": self.best,
+            },
+        )
+        commit(run.checkpoints, state.step, files, run.fence(self.place.attempt), self.place.attempt)
+        self._event("checkpoint", step=state.step)
+        prune(run.path, self.job.checkpoint.keep, {int(self.best["step"])} if self.best else ())
 
     def _resume(self) -> None:
         workers, run = self.place.workers, self.place.run
@@ -256,11 +287,11 @@ class Session:
             self._event("started", step=0)
             return
         state = self.state
-        saved = load_training_state(checkpoint, state.model, state.average, state.optimizer)
+        saved = load_training_state(checkpoint, state.model, state.average, state.optimizer, backbone=self.job.model.backbone)
         progress = saved["progress"]
         state.step, state.images = saved["step"], progress["images"]
         state.seconds, state.waited = progress["seconds"], progress["waited"]
-        self.best = progress["best"]
+        self.samples, self.best = SampleCount(*progress["samples"]), progress["best"]
         self._event("resumed", step=state.step, checkpoint=checkpoint.name)
 
     def _report(self, scores: SetScores) -> dict[str, Any]:

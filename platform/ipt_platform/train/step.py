@@ -1,5 +1,6 @@
 """One optimizer step on one batch: forward per task, loss, gradients, clipping, update, average."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.errors import TrainingError
+from ipt_platform.train.group import ALONE, Workers
 from ipt_platform.train.state import TrainState, update_average
 
 Forward = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -51,10 +53,18 @@ class Stepper:
         settings: how.
         forward: the model as it is to be called: `state.model` itself, or that wrapped for DDP or compiled.
         device: where the state lies.
+        workers: who takes this step together; needed only to name what went wrong in another worker.
     """
 
-    def __init__(self, state: TrainState, settings: StepSettings, forward: nn.Module, device: torch.device):
-        self.state, self.settings, self.forward, self.device = state, settings, forward, device
+    def __init__(
+        self,
+        state: TrainState,
+        settings: StepSettings,
+        forward: nn.Module,
+        device: torch.device,
+        workers: Workers = ALONE,
+    ):
+        self.state, self.settings, self.forward, self.device, self.workers = state, settings, forward, device, workers
 
     def __call__(self, batch: Batch) -> StepResult:
         """Take one step.
@@ -84,7 +94,9 @@ class Stepper:
                 restored = self.forward({task: degraded for task, (degraded, _) in part.items()})
             losses = {task: error_of(restored[task].float() - clean).mean() for task, (_, clean) in part.items()}
             total = torch.stack([losses[task] * (len(clean) / crops) for task, (_, clean) in part.items()]).sum()
-            (total / settings.accumulate).backward()
+            # A loss may overflow while its gradients are finite. They are spoilt, so that all workers see it in the average.
+            scale = torch.where(torch.isfinite(total), 1 / settings.accumulate, math.nan)
+            (total * scale).backward()
         return {task: loss.detach() for task, loss in losses.items()}
 
     def _synchronized(self, last: bool) -> AbstractContextManager:
@@ -98,20 +110,20 @@ class Stepper:
         return float(nn.utils.clip_grad_norm_(group["params"], clip or float("inf")))
 
     def _check_finite(self, loss: Mapping[str, float], norms: Mapping[str, float], batch: Batch) -> None:
-        # Gradients are averaged over workers before this, so all of them come to the same verdict without a message.
-        values = torch.tensor([*loss.values(), *norms.values()])
-        if torch.isfinite(values).all():
+        # Gradients are averaged over workers before this, so all of them come to the same verdict without a message,
+        # and can then tell each other whose pictures it were.
+        if all(math.isfinite(value) for value in (*loss.values(), *norms.values())):
             return
-        step = self.state.step
-        tasks = [task for task, value in loss.items() if not torch.isfinite(torch.tensor(value))]
-        if tasks:
+        step, tasks = self.state.step, [task for task, value in loss.items() if not math.isfinite(value)]
+        keys = ", ".join(batch.keys)
+        found = self.workers.gather((f"the loss of {', '.join(tasks)} is not finite on {keys}" if tasks else "", keys))
+        if losses := "; ".join(text for text, _ in found if text):
             raise TrainingError(
-                f"step {step}: the loss of {', '.join(tasks)} is not finite; nothing was updated. "
-                f"The batch holds {', '.join(batch.keys)}. Look at these pictures, or lower the learning rates."
+                f"step {step}: {losses}. Nothing was updated. Look at these pictures, or lower the learning rates."
             )
         raise TrainingError(
-            f"step {step}: a gradient is not finite ({norms}) while this worker's losses are ({dict(loss)}); nothing was "
-            f"updated. Its batch holds {', '.join(batch.keys)}; lower the learning rates or use precision fp32."
+            f"step {step}: a gradient is not finite (norms {dict(norms)}), though the losses are. Nothing was updated. The "
+            f"batch holds {', '.join(keys for _, keys in found)}; lower the learning rates or use precision fp32."
         )
 
 
