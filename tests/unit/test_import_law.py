@@ -1,0 +1,84 @@
+"""Who may import whom, and who may import Ray."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ipt_platform
+
+PACKAGE = Path(ipt_platform.__file__).parent
+
+LAYERS = (
+    ("errors",),
+    ("data", "model"),
+    ("spec", "checkpoint"),
+    ("observe", "evaluate"),
+    ("restore",),
+    ("train",),
+    ("cluster",),
+    ("cli",),
+)
+"""A package imports packages of earlier layers only."""
+
+RAY = {"data/stream.py", "train/worker.py", "train/driver.py"}
+"""The files that may import Ray, besides the package cluster."""
+
+PURE = ("spec", "data", "observe", "evaluate"), ("model", "checkpoint", "restore", "train")
+"""What runs where neither Ray nor a service is installed (the files of RAY are not meant); the first four without torch too."""
+
+SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna")
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text())
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Names of modules that are imported anywhere in a file, also inside functions."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                # `from ipt_platform import spec` imports a module too
+                yield from [f"{module}.{alias.name}" for alias in names] if module == "ipt_platform" else [module]
+
+
+def test_packages_import_only_what_lies_below_them():
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    wrong = []
+    for file, tree in modules():
+        own = file.removesuffix(".py").split("/")[0]
+        if own == "__init__":
+            continue
+        for name in imported(tree):
+            other = name.split(".")[1] if name.startswith("ipt_platform.") else own
+            if other not in (own, "__version__") and level[other] >= level[own]:
+                wrong.append(f"{file} imports {name}")
+
+    assert wrong == []
+
+
+def test_ray_stands_only_where_ray_is_the_subject():
+    found = {file for file, tree in modules() if "ray" in {name.split(".")[0] for name in imported(tree)}}
+
+    assert {file for file in found if not file.startswith("cluster/")} == RAY
+
+
+@pytest.mark.parametrize(("packages", "refused"), zip(PURE, [(*SERVICES, "torch"), SERVICES], strict=True))
+def test_pure_packages_run_without_ray_and_services(packages, refused):
+    names = [
+        "ipt_platform." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for file, _ in modules()
+        if file.split("/")[0] in packages and file not in RAY
+    ]
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert {f"ipt_platform.{package}" for package in packages} <= set(loaded)
+    assert [name for name in refused if name in loaded] == []
