@@ -44,10 +44,18 @@ def toy(tasks=(), **changes) -> TrainState:
     return new_state(BiasedModel(backbone, biases), **(rates | {"betas": (0.9, 0.999), "average": True} | changes))
 
 
+def alive(net: IPTV2) -> IPTV2:
+    """With torch's usual weights where a fresh backbone has zeros: as the identity it would pass too much."""
+    for weight in net.parameters():
+        if weight.dim() > 1 and not weight.any():
+            nn.init.kaiming_uniform_(weight, a=5**0.5)
+    return net
+
+
 def small(tasks=("denoise", "deblur"), **changes) -> TrainState:
     torch.manual_seed(0)
     sizes = {"dim": 8, "blocks": (1, 1), "decoder": (1,), "refinement": 1, "heads": (1, 2)} | changes
-    net = IPTV2(**sizes, window=4, grid=4, extent=16, ffn_ratio=2)
+    net = alive(IPTV2(**sizes, window=4, grid=4, extent=16, ffn_ratio=2))
     layout = constant_ranks(net, matrices_of(net, {"qkv", "ffn", "output"}), 2)
     model = BiasedModel(net, {task: TaskBias(net, layout) for task in tasks})
     return new_state(

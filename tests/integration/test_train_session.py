@@ -1,0 +1,235 @@
+"""A whole attempt in one process: resume, damage, stop, bad samples; the real job, shards, files and threads."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ipt_platform.checkpoint.files import list_checkpoints, read_json
+from ipt_platform.data.batch import Batch
+from ipt_platform.data.carrier import local_stream
+from ipt_platform.data.index import load_index
+from ipt_platform.data.pack import pack
+from ipt_platform.data.pairs import BatchMaker
+from ipt_platform.errors import CancelledRunError, CheckpointError, RefusedError, TrainingError
+from ipt_platform.observe.events import read_events
+from ipt_platform.observe.metrics_log import read_metrics
+from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.spec.job import JOB, TrainJob
+from ipt_platform.train.group import ALONE
+from ipt_platform.train.session import OpenStream, Place, Session
+
+STATE = ("model.safetensors", "biases", "average", "optimizer.safetensors", "rng.safetensors")
+
+
+def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
+    """Smooth colours with an edge and some grain."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width] / 20
+    waves = [127 + 60 * np.sin(rows * a + b) + 50 * np.cos(columns * c) for a, b, c in rng.uniform(0.5, 2, (3, 3))]
+    pixels = np.dstack(waves) + 40 * (columns > rows)[..., None] + rng.normal(0, 4, (height, width, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    for seed in range(3):
+        photograph(folder / "photos" / f"p{seed}.png", seed)
+    photograph(folder / "test" / "t.png", 9, 40, 48)
+    pack(folder / "photos", folder / "shards")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def job_of(**changes) -> TrainJob:
+    job = {
+        "apiVersion": "ipt/v1",
+        "kind": "train",
+        "name": "session",
+        "model": {"backbone": "iptv2-tiny", "bias": {"rank": 4, "depthwise": True}},
+        "tasks": {"denoise": {"params": {"sigma": 25}}, "deblur": None},
+        "data": {"shards": ["shards/*.tar"], "carrier": "local"},
+        "train": {
+            "stages": [{"steps": 2, "patch": 32, "images": 1}, {"steps": 4, "patch": 64, "images": 1}],
+            "schedule": {"warmup": 2},
+            "log_every": 3,
+            "samples": 1,
+        },
+        "evaluate": {"sets": ["test"]},
+        "checkpoint": {"every": 100},
+    }
+    for path, value in changes.items():
+        section, _, key = path.partition("__")
+        job[section] = {**job.get(section, {}), key: value} if key else value
+    parsed = JOB.validate_python(job)
+    assert isinstance(parsed, TrainJob)
+    return parsed
+
+
+def session(job: TrainJob, run: RunDir, base: Path, stream: OpenStream = local_stream) -> Session:
+    return Session(job, Place(run, run.new_attempt(), base, ALONE, torch.device("cpu")), stream)
+
+
+def stopping(run: RunDir, at: int) -> OpenStream:
+    """A carrier during whose batch of a step somebody asks the run to stop."""
+
+    def stream(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+        for batch in local_stream(maker, start, stop):
+            if batch.step == at:
+                run.request_stop("enough for today")
+            yield batch
+
+    return stream
+
+
+def files_of(run: RunDir, step: int) -> dict[str, bytes]:
+    checkpoint = run.checkpoints / f"step-{step}"
+    return {str(path.relative_to(checkpoint)): path.read_bytes() for path in checkpoint.rglob("*.safetensors")}
+
+
+def events(run: RunDir, kind: str) -> list[dict]:
+    return [event for event in read_events(run) if event["type"] == kind]
+
+
+@pytest.fixture(scope="module")
+def straight(base, tmp_path_factory) -> tuple[RunDir, dict]:
+    torch.set_num_threads(1)
+    run = create(tmp_path_factory.mktemp("runs"), "straight")
+    return run, session(job_of(), run, base).train()
+
+
+def test_a_run_leaves_the_files_that_the_others_read(straight):
+    run, report = straight
+
+    assert read_json(run.report) == report
+    assert report["steps"] == 6
+    assert set(report["sets"]["test"]) == {"denoise", "deblur"}
+    assert report["parameters"]["bias"]["denoise"] == report["parameters"]["bias"]["deblur"] > 0
+    assert [line["step"] for line in read_metrics(run)] == [3, 6, 6]
+    assert [event["stage"] for event in events(run, "stage")] == [0, 1]
+    assert [event["step"] for event in events(run, "finished")] == [6]
+    assert {path.name.removesuffix(path.suffix) for path in run.samples(6).iterdir()} == {"test-denoise-t", "test-deblur-t"}
+    assert {name.split("/")[0] for name in files_of(run, 6)} == set(STATE)
+
+
+def test_every_parameter_was_trained(straight, base):
+    run, _ = straight
+    trained = session(job_of(), run, base).state  # picks up the last checkpoint
+    fresh = session(job_of(), create(run.path.parent, "fresh"), base).state
+
+    assert trained.step == 6
+    moved = {
+        name: not torch.equal(one, other)
+        for (name, one), other in zip(trained.model.named_parameters(), fresh.model.parameters(), strict=True)
+    }
+    assert [name for name, has in moved.items() if not has] == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_stopped_run_goes_on_bit_for_bit(straight, base, tmp_path, damaged):
+    run, job = create(tmp_path, "again"), job_of(checkpoint__every=2)
+    with pytest.raises(CancelledRunError, match="enough for today"):
+        session(job, run, base, stopping(run, at=1)).train()
+    assert [info.step for info in list_checkpoints(run.path)] == [3, 2]
+    if damaged:
+        path = run.checkpoints / "step-3" / "average" / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+
+    report = session(job, run, base).train()
+
+    want, straight_report = straight
+    assert [event["step"] for event in events(run, "resumed")] == [2 if damaged else 3]
+    assert [event["checkpoint"] for event in events(run, "checkpoint-damaged")] == (["step-3"] if damaged else [])
+    assert files_of(run, 6) == files_of(want, 6)
+    assert report["sets"] == straight_report["sets"]
+    losses = [[line["loss"] for line in read_metrics(each) if line.get("step") == 6 and "loss" in line] for each in (run, want)]
+    assert losses[0] == losses[1]
+
+
+def test_each_best_evaluation_so_far_has_a_checkpoint_and_the_best_is_kept(base, tmp_path):
+    run = create(tmp_path, "best")
+    # a learning rate at which the scores go up and down
+    train = {"optimizer": {"lr": 0.1, "grad_clip": None}, "schedule": {"final_lr_ratio": 1}, "ema": None, "mode": "mixed"}
+    stages = [{"steps": 6, "patch": 16, "images": 1}]
+
+    session(job_of(evaluate__every=1, train={**train, "stages": stages}, checkpoint__keep=2), run, base).train()
+
+    scores = [event["psnr"] for event in events(run, "evaluated")]
+    records = [step for step, psnr in enumerate(scores, 1) if psnr > max(scores[: step - 1], default=0)]
+    assert len(scores) == 6
+    assert [event["step"] for event in events(run, "checkpoint")] == sorted({*records, 6})
+    assert {records[-1], 6} <= {info.step for info in list_checkpoints(run.path) if info.usable}
+
+
+def test_what_was_counted_before_a_stop_counts_after_it(straight, base, tmp_path):
+    run = create(tmp_path, "counted")
+    with pytest.raises(CancelledRunError):
+        session(job_of(), run, base, stopping(run, at=1)).train()
+
+    resumed = session(job_of(), run, base)
+
+    assert (resumed.samples.seen, resumed.state.images) == (3, 3)
+    assert resumed.state.seconds > resumed.state.waited > 0
+
+
+@pytest.fixture
+def with_a_bad_picture(base, tmp_path) -> Path:
+    """The same shards, one picture overwritten in place."""
+    pack(base / "photos", tmp_path / "shards")
+    photograph(tmp_path / "test" / "t.png", 9, 40, 48)
+    (shard,) = (tmp_path / "shards").glob("*.tar")
+    member = load_index(shard).members[1]
+    with shard.open("r+b") as file:
+        file.seek(member.offset + 8)
+        file.write(bytes(64))
+    return tmp_path
+
+
+def test_more_bad_samples_than_allowed_end_the_job_by_name(with_a_bad_picture):
+    run = create(with_a_bad_picture / "runs", "bad")
+
+    with pytest.raises(TrainingError, match=r"1 of 3 samples could not be used, more than data\.max_bad 0 allows; .*p1: "):
+        session(job_of(data__max_bad=0), run, with_a_bad_picture).train()
+
+    (event,) = events(run, "bad-sample")
+    assert event["key"] == "p1"
+    assert not events(run, "finished")
+
+
+def test_bad_samples_within_the_limit_are_told_and_passed_over(with_a_bad_picture):
+    run = create(with_a_bad_picture / "runs", "bad")
+
+    report = session(job_of(data__max_bad=0.4), run, with_a_bad_picture).train()
+
+    assert report["steps"] == 6
+    assert [event["key"] for event in events(run, "bad-sample")] == ["p1", "p1"]  # once in each pass over three pictures
+
+
+def test_a_newer_attempt_fences_this_one_off(base, tmp_path):
+    run = create(tmp_path, "fenced")
+    old = session(job_of(checkpoint__every=1), run, base)
+    run.new_attempt()
+
+    with pytest.raises(RefusedError, match="attempt 1 no longer owns run fenced"):
+        old.train()
+
+    assert list_checkpoints(run.path) == []
+
+
+def test_a_run_of_another_backbone_is_not_gone_on_with(straight, base):
+    run, _ = straight
+
+    with pytest.raises(CheckpointError, match="its backbone is iptv2-tiny, the job's is iptv2-small"):
+        session(job_of(model={"backbone": "iptv2-small"}), run, base)
