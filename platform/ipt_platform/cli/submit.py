@@ -14,6 +14,7 @@ from ipt_platform.cluster.submit import submit as run_job
 from ipt_platform.errors import CancelledRunError
 from ipt_platform.evaluate.report import rows_of
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.spec.job import EvaluateJob, TrainJob
 from ipt_platform.spec.load import load_job
 
 
@@ -31,14 +32,18 @@ def submit(
     notes = console(stderr=True)
     say(notes, f"run {run.id} in {run.path}")
     go_on = f"go on with: ipt-platform submit {job_file} --run {run.id}" + "".join(f" --set {each}" for each in overrides or ())
-    steps = sum(stage.steps for stage in job.train.stages)
-    with LiveLine(steps) as live:
+    with LiveLine(total_steps(job)) as live:
         watch = RunWatch(run, live)
         try:
             report = run_job(job, run, watch.until, Path())
         except CancelledRunError as error:
             raise CancelledRunError(f"{error}; {go_on}") from error
     emit({"run": run.id, "path": str(run.path), **report}, as_json, lambda to: _render(to, run, report))
+
+
+def total_steps(job: TrainJob | EvaluateJob) -> int:
+    """Steps of a job: 0 for one that does not train."""
+    return sum(stage.steps for stage in job.train.stages) if isinstance(job, TrainJob) else 0
 
 
 def _render(to: Console, run: RunDir, report: dict[str, Any]) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.cluster.local import connected
+from ipt_platform.cluster.measure import measure
 from ipt_platform.errors import CancelledRunError, RefusedError
 from ipt_platform.evaluate.report import read_report
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.rundir import RunDir, create
 from ipt_platform.observe.status import run_status
-from ipt_platform.spec.job import TrainJob
+from ipt_platform.spec.job import EvaluateJob, TrainJob
 from ipt_platform.spec.load import dump_job, job_diff, load_job
 from ipt_platform.train.driver import run_training
 
@@ -23,12 +24,12 @@ Watch = Callable[[Callable[[float], bool]], None]
 """Shows a run until the function it is given, called with seconds to wait, says that it is over."""
 
 
-def new_run_id(job: TrainJob) -> str:
+def new_run_id(job: TrainJob | EvaluateJob) -> str:
     """An id for a new run: the job's name and the time, UTC."""
     return f"{job.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def prepare_run(job: TrainJob, run_id: str | None) -> RunDir:
+def prepare_run(job: TrainJob | EvaluateJob, run_id: str | None) -> RunDir:
     """The folder of a run with its resolved job: a new one, or the one with this id if the job is the same.
 
     Raises:
@@ -37,7 +38,8 @@ def prepare_run(job: TrainJob, run_id: str | None) -> RunDir:
     run = create(job.storage, run_id or new_run_id(job))
     if not run.job.exists():
         replace_file(run.job, dump_job(job).encode())
-        append_event(run, "created", 0, steps=sum(stage.steps for stage in job.train.stages))
+        steps = {"steps": sum(stage.steps for stage in job.train.stages)} if isinstance(job, TrainJob) else {}
+        append_event(run, "created", 0, **steps)
         return run
     changes = job_diff(load_job(run.job).job, job)
     if changes:
@@ -52,19 +54,23 @@ def prepare_run(job: TrainJob, run_id: str | None) -> RunDir:
     return run
 
 
-def submit(job: TrainJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]:
-    """Train a run to its end on this process's Ray; a run that is already finished is only reported.
+def submit(job: TrainJob | EvaluateJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]:
+    """Bring a run to its end: training on this process's Ray, an evaluation in this process.
 
-    SIGINT and SIGTERM ask the run to commit a checkpoint and stop; a second one ends it at once.
+    A run that is already finished is only reported. SIGINT and SIGTERM ask a training to commit a checkpoint and stop; a
+    second one ends it at once.
 
     Returns:
         The content of report.json.
 
     Raises:
         CancelledRunError, TrainingError, RefusedError, InfrastructureError: as `train.driver.run_training`.
+        NotFoundError, CheckpointError, DataError: as `cluster.measure.measure`.
     """
     if run_status(run).state == "finished":
         return read_report(run.report)
+    if isinstance(job, EvaluateJob):
+        return measure(job, run, base)
     cluster, data = job.cluster, job.data
     stream = data.cpus if data.carrier == "ray" else 0
     cpus, gpus = cluster.workers * (cluster.cpus_per_worker + stream), cluster.workers * cluster.gpus_per_worker

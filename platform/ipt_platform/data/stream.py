@@ -11,6 +11,7 @@ import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import Block, BlockMetadata
+from ray.exceptions import RayTaskError
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
@@ -38,8 +39,11 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
     if start_step >= stop_step:
         return
     batches = _pipeline(maker, start_step, stop_step, cpus)
-    for table in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
-        yield Batch.from_bytes(table["batch"].chunk(0)[0].as_buffer())
+    try:
+        for table in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
+            yield Batch.from_bytes(table["batch"].chunk(0)[0].as_buffer())
+    except RayTaskError as error:
+        raise error.cause from error  # what the operator met, without the traceback that Ray makes part of its words
 
 
 def _pipeline(maker: BatchMaker, start_step: int, stop_step: int, cpus: float) -> ray.data.Dataset:
@@ -50,7 +54,7 @@ def _pipeline(maker: BatchMaker, start_step: int, stop_step: int, cpus: float) -
     context.target_max_block_size = BLOCK_BYTES
     context.max_tasks_in_flight_per_actor = 2  # the one at work and the next
     with DataContext.current(context):
-        steps = ray.data.read_datasource(_Steps(start_step, stop_step), num_cpus=_NEXT_TO_NOTHING)
+        steps = ray.data.read_datasource(_Steps(start_step, stop_step), num_cpus=_NEXT_TO_NOTHING, concurrency=1)
         return steps.map_batches(
             _MakeBatches,
             fn_constructor_args=(maker,),
