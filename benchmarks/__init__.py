@@ -1,0 +1,6 @@
+"""Benchmarks: scripts that are run from the root of the repository as `python -m benchmarks.NAME [--json]`; see README.md.
+
+`sync_overhead`, `ray_overhead`, `quickstart`, `learning` and `stream` measure. They share `measure.py` (statistics, machine,
+output), `training.py` (models trained step by step), `command.py` (the command line as a process), `memory.py` (what a tree of
+processes holds) and `unet.py` (a reference to compare with).
+"""
