@@ -140,7 +140,10 @@ def test_restore_gives_what_the_task_s_model_gives(capsys, storage, photos, tmp_
     with torch.inference_mode():
         expected = to_uint8(model(image)[0].permute(1, 2, 0).numpy())
     restored = np.asarray(Image.open(tmp_path / "cat.png"))
-    np.testing.assert_array_equal(restored, expected)
+    # The command's process may add up in another order: a value that lies on the edge of two levels may fall to either.
+    difference = np.abs(restored.astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
     assert not np.array_equal(restored, np.asarray(Image.open(photos / "cat.png")))
 
 

@@ -9,12 +9,11 @@ from rich.console import Console
 from ipt_platform.cli.job import JobFile, Overrides
 from ipt_platform.cli.live import LiveLine, RunWatch
 from ipt_platform.cli.output import Json, console, duration, emit, say, table
-from ipt_platform.cluster.submit import prepare_run
+from ipt_platform.cluster.submit import prepare_run, total_steps
 from ipt_platform.cluster.submit import submit as run_job
 from ipt_platform.errors import CancelledRunError
 from ipt_platform.evaluate.report import rows_of
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.job import EvaluateJob, TrainJob
 from ipt_platform.spec.load import load_job
 
 
@@ -39,11 +38,6 @@ def submit(
         except CancelledRunError as error:
             raise CancelledRunError(f"{error}; {go_on}") from error
     emit({"run": run.id, "path": str(run.path), **report}, as_json, lambda to: _render(to, run, report))
-
-
-def total_steps(job: TrainJob | EvaluateJob) -> int:
-    """Steps of a job: 0 for one that does not train."""
-    return sum(stage.steps for stage in job.train.stages) if isinstance(job, TrainJob) else 0
 
 
 def _render(to: Console, run: RunDir, report: dict[str, Any]) -> None:

@@ -29,6 +29,11 @@ def new_run_id(job: TrainJob | EvaluateJob) -> str:
     return f"{job.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
+def total_steps(job: TrainJob | EvaluateJob) -> int:
+    """Training steps of a job: 0 for one that only measures."""
+    return sum(stage.steps for stage in job.train.stages) if isinstance(job, TrainJob) else 0
+
+
 def prepare_run(job: TrainJob | EvaluateJob, run_id: str | None) -> RunDir:
     """The folder of a run with its resolved job: a new one, or the one with this id if the job is the same.
 
@@ -38,8 +43,7 @@ def prepare_run(job: TrainJob | EvaluateJob, run_id: str | None) -> RunDir:
     run = create(job.storage, run_id or new_run_id(job))
     if not run.job.exists():
         replace_file(run.job, dump_job(job).encode())
-        steps = {"steps": sum(stage.steps for stage in job.train.stages)} if isinstance(job, TrainJob) else {}
-        append_event(run, "created", 0, **steps)
+        append_event(run, "created", 0, steps=total_steps(job))
         return run
     changes = job_diff(load_job(run.job).job, job)
     if changes:

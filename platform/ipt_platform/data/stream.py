@@ -6,6 +6,7 @@ whole pictures never enter the object store, and nothing is collated on the trai
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import pyarrow as pa
 import ray.data
@@ -41,7 +42,7 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
     batches = _pipeline(maker, start_step, stop_step, cpus)
     try:
         for table in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
-            yield Batch.from_bytes(table["batch"].chunk(0)[0].as_buffer())
+            yield Batch.from_bytes(cast(Any, table)["batch"].chunk(0)[0].as_buffer())
     except RayTaskError as error:
         raise error.cause from error  # what the operator met, without the traceback that Ray makes part of its words
 
@@ -66,7 +67,7 @@ def _pipeline(maker: BatchMaker, start_step: int, stop_step: int, cpus: float) -
 
 
 # A task that only counts needs a core for no time; a whole one would starve the pipeline on a small machine.
-_NEXT_TO_NOTHING = 0.01
+_NEXT_TO_NOTHING = 0
 
 
 class _Steps(Datasource):

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ipt_platform.errors import TrainingError
+from ipt_platform.errors import IptError, TrainingError
 from ipt_platform.evaluate.metrics import json_number
 from ipt_platform.evaluate.protocols import measure
 from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet
 
 RestoreFn = Callable[[np.ndarray], np.ndarray]
 """float32 `[H, W, 3]` -> float32 `[H, W, 3]`, one task's restoration."""
+
+ItemTold = Callable[[TestItem, np.ndarray, Mapping[str, float]], None]
+OnItem = Callable[[TestSet, FrozenTask, TestItem, np.ndarray, Mapping[str, float]], None]
 
 COLUMNS = ("psnr", "psnr_input", "ssim", "n")
 
@@ -41,7 +44,7 @@ def evaluate_model(
     task: FrozenTask,
     protocol: str,
     share: tuple[int, int] = (0, 1),
-    on_item: Callable[[TestItem, np.ndarray, Mapping[str, float]], None] | None = None,
+    on_item: ItemTold | None = None,
 ) -> Scores:
     """Restore and measure this rank's share of a test set.
 
@@ -90,14 +93,21 @@ def summarise(scores: Scores) -> dict[str, Any]:
     return {**{name: json_number(value) for name, value in means.items()}, "n": len(measured)}
 
 
+def alone(own: "Scores | IptError") -> "list[Scores | IptError]":
+    """What one process among one hears of the others' shares: its own."""
+    return [own]
+
+
 def evaluate_sets(
     restore_fn_of: Callable[[str], RestoreFn],
     testsets: Sequence[TestSet],
     tasks: Sequence[FrozenTask],
     protocol: str,
-    on_item: Callable[[TestSet, FrozenTask, TestItem, np.ndarray, Mapping[str, float]], None] | None = None,
+    on_item: OnItem | None = None,
+    share: tuple[int, int] = (0, 1),
+    gather: Callable[[Scores | IptError], list[Scores | IptError]] = alone,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Measure every task on every set, on one process: `{set: {task: {"psnr", "psnr_input", "ssim", "n"}}}`.
+    """Measure every task on every set: `{set: {task: {"psnr", "psnr_input", "ssim", "n"}}}`.
 
     Args:
         restore_fn_of: the model of a task by the task's name; called once per task, so that one model is in memory.
@@ -105,19 +115,36 @@ def evaluate_sets(
         tasks: the tasks.
         protocol: as in `evaluate_model`.
         on_item: as in `evaluate_model`, with the set and the task before.
+        share: (rank, world) of this process.
+        gather: gives every process the answers of all, in the order of ranks.
 
     Raises:
-        DataError, TrainingError: as in `evaluate_model`.
+        DataError, TrainingError: as in `evaluate_model`; in every process where it happened in one.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {testset.name: {} for testset in testsets}
     for task in tasks:
         restore_fn = restore_fn_of(task.name)
         for testset in testsets:
 
-            def told(item, restored, scores, at=testset, of=task):
+            def told(item: TestItem, restored: np.ndarray, scores: Mapping[str, float], at=testset, of=task) -> None:
                 if on_item:
                     on_item(at, of, item, restored, scores)
 
-            scores = evaluate_model(restore_fn, testset, task, protocol, on_item=told)
-            found[testset.name][task.name] = summarise(scores)
+            answers = gather(_own_scores(restore_fn, testset, task, protocol, share, told))
+            table = np.zeros((len(testset), len(COLUMNS)))
+            for answer in answers:
+                if isinstance(answer, IptError):
+                    raise answer
+                table += answer.table
+            found[testset.name][task.name] = summarise(Scores(table))
     return found
+
+
+def _own_scores(
+    restore_fn: RestoreFn, testset: TestSet, task: FrozenTask, protocol: str, share: tuple[int, int], on_item: ItemTold
+) -> Scores | IptError:
+    """This process's share; an error is an answer too, or the others would wait for one in vain."""
+    try:
+        return evaluate_model(restore_fn, testset, task, protocol, share, on_item)
+    except IptError as error:
+        return error

@@ -1,15 +1,14 @@
 """Measuring the state during and after training, the pictures shared out over the workers."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.checkpoint.load import merged_for
-from ipt_platform.errors import IptError
-from ipt_platform.evaluate.run import RestoreFn, Scores, evaluate_model, summarise
+from ipt_platform.evaluate.run import OnItem, RestoreFn, evaluate_sets
 from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet
 from ipt_platform.evaluate.triptych import triptych
 from ipt_platform.model.bias import BiasedModel
@@ -22,9 +21,6 @@ SetScores = dict[str, dict[str, dict[str, Any]]]
 
 WITHOUT_ERROR = 1000.0
 """dB; more than two pictures of float32 values can differ by."""
-
-ItemTold = Callable[[TestItem, np.ndarray, Mapping[str, float]], None]
-OnItem = Callable[[TestSet, FrozenTask, TestItem, np.ndarray, Mapping[str, float]], None]
 
 
 def evaluate_together(
@@ -42,38 +38,13 @@ def evaluate_together(
         TrainingError: the model gives values that are not finite.
     """
     device = next(model.parameters()).device
-    found: SetScores = {testset.name: {} for testset in testsets}
-    for task in tasks:
-        restorer = merged_for(model, task.name).to(device)
-        for testset in testsets:
 
-            def told(item: TestItem, restored: np.ndarray, scores: Mapping[str, float], at=testset, of=task) -> None:
-                on_item(at, of, item, restored, scores)
+    def restore_fn_of(task: str) -> RestoreFn:
+        restorer = merged_for(model, task).to(device)
+        return lambda degraded: restore_array(restorer, degraded, device)
 
-            own = _own_scores(
-                lambda degraded, through=restorer: restore_array(through, degraded, device),
-                testset,
-                task,
-                protocol,
-                workers,
-                told,
-            )
-            shares = workers.gather(own)
-            for failed in (share for share in shares if isinstance(share, IptError)):
-                raise failed
-            table = np.sum([scores.table for scores in shares], axis=0)
-            found[testset.name][task.name] = summarise(Scores(table))
-    return found
-
-
-def _own_scores(
-    restore_fn: RestoreFn, testset: TestSet, task: FrozenTask, protocol: str, workers: Workers, on_item: ItemTold
-) -> Scores | IptError:
-    """This worker's share; an error is an answer too, or the other workers would wait for one in vain."""
-    try:
-        return evaluate_model(restore_fn, testset, task, protocol, (workers.rank, workers.world), on_item)
-    except IptError as error:
-        return error
+    share = (workers.rank, workers.world)
+    return evaluate_sets(restore_fn_of, testsets, tasks, protocol, on_item, share, workers.gather)
 
 
 def mean_psnr(scores: SetScores) -> float | None:
