@@ -2,5 +2,5 @@
 
 `sync_overhead`, `ray_overhead`, `quickstart`, `learning` and `stream` measure. They share `measure.py` (statistics, machine,
 output), `training.py` (models trained step by step), `command.py` (the command line as a process), `memory.py` (what a tree of
-processes holds) and `unet.py` (a reference to compare with).
+processes holds), `heldout.py` (crops to measure on while learning) and `unet.py` (a reference to compare with).
 """
