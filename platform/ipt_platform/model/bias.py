@@ -63,16 +63,17 @@ class TaskBias(nn.Module):
         """`B1`, `B2` or `dense` of the weight `name`."""
         return self.factors[f"{name}.{factor}".replace(".", "/")]
 
-    def delta(self, name: str, shape: torch.Size) -> Tensor:
-        """What the task adds to the weight `name`: `B1 @ B2` in the weight's own shape."""
-        if self.layout[name] == DENSE:
-            return self.factor(name, "dense")
-        return (self.factor(name, "B1").flatten(1) @ self.factor(name, "B2").flatten(1)).view(shape)
-
     def merged(self, module: nn.Module) -> dict[str, Tensor]:
         """`W + B1 @ B2` by weight name, differentiable in `W`, `B1` and `B2`."""
         weights = dict(module.named_parameters())
-        return {name: weights[name] + self.delta(name, weights[name].shape) for name in self.layout}
+        return {name: self._merge(name, weights[name]) for name in self.layout}
+
+    def _merge(self, name: str, weight: Tensor) -> Tensor:
+        if self.layout[name] == DENSE:
+            return weight + self.factor(name, "dense")
+        # one operation instead of a product and a sum: there are some hundred of these in a step
+        B1, B2 = self.factor(name, "B1").flatten(1), self.factor(name, "B2").flatten(1)
+        return torch.addmm(weight.flatten(1), B1, B2).view(weight.shape)
 
     @torch.no_grad()
     def merge_into(self, module: nn.Module) -> None:

@@ -107,7 +107,7 @@ class Stepper:
 
     def _clip(self, group: dict) -> float:
         clip = self.settings.bias_grad_clip if group["name"] == "biases" else self.settings.grad_clip
-        return float(nn.utils.clip_grad_norm_(group["params"], clip or float("inf")))
+        return float(nn.utils.clip_grad_norm_(group["params"], clip or float("inf"), foreach=True))
 
     def _check_finite(self, loss: Mapping[str, float], norms: Mapping[str, float], batch: Batch) -> None:
         # Gradients are averaged over workers before this, so all of them come to the same verdict without a message,
