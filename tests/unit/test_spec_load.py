@@ -260,3 +260,17 @@ def test_the_quickstart_is_valid_wherever_the_sample_set_is(base):
     assert warnings(train(base, text)) == []
     assert len(missing) == 2
     assert missing[1].endswith("make them with `ipt-platform data sample datasets/sample`")
+
+
+def test_a_key_given_twice_hides_nothing_else_that_is_wrong(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "apiVersion: ipt/v1\nkind: train\nname: x\nname: y\nmodel: {backbone: iptv2-tinny}\n"
+        "tasks: [denoise]\ndata: {shards: nowhere/*.tar}\ntrain: {stages: [{steps: 1, patch: 64, images: 1}]}\n"
+    )
+
+    with pytest.raises(SpecError) as caught:
+        load_job(path, base=tmp_path)
+
+    assert [problem.path for problem in caught.value.problems] == ["name", "model.backbone", "data.shards"]
+    assert [problem.line for problem in caught.value.problems] == [4, 5, 7]

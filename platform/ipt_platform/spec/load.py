@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ipt_platform.errors import SpecError
+from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.checks import semantic_problems
 from ipt_platform.spec.job import JOB, JOB_KINDS, EvaluateJob, TrainJob
 from ipt_platform.spec.overrides import apply_overrides
 from ipt_platform.spec.problems import problems_of, shown
-from ipt_platform.spec.source import Document, dump_yaml, load_yaml
+from ipt_platform.spec.source import Document, MisreadError, dump_yaml, load_yaml
 
 ORDER = ("apiVersion", "kind", "name", "seed", "model", "tasks", "data", "train", "evaluate", "checkpoint", "cluster")
 ABSENT = "(absent)"
@@ -39,7 +39,10 @@ def load_job(path: Path | str, overrides: Sequence[str] = (), base: Path = Path(
         UsageError: The file cannot be read.
         SpecError: The job is wrong: YAML, schema or meaning; carries every problem with its line.
     """
-    document = apply_overrides(load_yaml(path), overrides)
+    try:
+        document = apply_overrides(load_yaml(path), overrides)
+    except MisreadError as misread:
+        raise SpecError([*misread.problems, *_further_problems(misread, base)]) from misread
     return LoadedJob(check_job(document, base), document)
 
 
@@ -62,6 +65,16 @@ def check_job(document: Document, base: Path = Path()) -> TrainJob | EvaluateJob
     if problems:
         raise SpecError(problems)
     return job
+
+
+def _further_problems(misread: MisreadError, base: Path) -> list[Problem]:
+    """What is wrong with the rest of a misread file, and not only a consequence of what was misread."""
+    try:
+        check_job(misread.document, base)
+    except SpecError as error:
+        told = {problem.path for problem in misread.problems}
+        return [problem for problem in error.problems if problem.path not in told]
+    return []
 
 
 def dump_job(job: TrainJob | EvaluateJob) -> str:

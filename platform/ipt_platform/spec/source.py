@@ -62,6 +62,18 @@ class Document:
         return Problem(message, file=self.file, path=dotted)
 
 
+class MisreadError(SpecError):
+    """A file that is YAML, but says some things that cannot be meant (a key given twice, a tag).
+
+    Attributes:
+        document: the rest of it, so that what is wrong there can be said at the same time.
+    """
+
+    def __init__(self, problems: list[Problem], document: Document):
+        self.document = document
+        super().__init__(problems)
+
+
 class CoreLoader(yaml.SafeLoader):
     """PyYAML's parser with the scalars of the YAML 1.2 core schema."""
 
@@ -87,7 +99,8 @@ def load_yaml(path: Path | str) -> Document:
     Raises:
         NotFoundError: No such file.
         UsageError: It is a folder or cannot be read.
-        SpecError: It is not YAML, has duplicate keys or tags, or goes beyond a limit; with every problem found.
+        MisreadError: It has duplicate keys or tags; with every one of them, and the rest of the file.
+        SpecError: It is not YAML, or goes beyond a limit.
     """
     file = str(path)
     try:
@@ -127,9 +140,10 @@ def parse_yaml(text: str, file: str) -> Document:
         ) from error
     builder = _Builder(file)
     value = builder.build(root, ()) if root is not None else None
+    document = Document(value, {(): 1} | builder.lines, file)
     if builder.problems:
-        raise SpecError(builder.problems)
-    return Document(value, {(): 1} | builder.lines, file)
+        raise MisreadError(builder.problems, document)
+    return document
 
 
 def dump_yaml(value: Any) -> str:
