@@ -16,6 +16,7 @@ from ray.exceptions import RayTaskError
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
+from ipt_platform.errors import DataError, IptError, NotFoundError
 
 TASK_STEPS = 32
 """Steps that one task of the operator makes; each is handed over as soon as it is made."""
@@ -35,13 +36,16 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
         prefetch: steps kept ready beside the trainer.
 
     Raises:
-        DataError: as `BatchMaker.make`.
+        DataError, NotFoundError: as `BatchMaker.make`, after the batches of the steps before.
     """
     if start_step >= stop_step:
         return
     batches = _pipeline(maker, start_step, stop_step, cpus)
     try:
-        for table in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
+        for rows in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
+            table = cast(pa.Table, rows)
+            if kind := table["error"][0].as_py():
+                raise _ERRORS[kind](table["batch"][0].as_py().decode())
             yield Batch.from_bytes(cast(Any, table)["batch"].chunk(0)[0].as_buffer())
     except RayTaskError as error:
         raise error.cause from error  # what the operator met, without the traceback that Ray makes part of its words
@@ -55,7 +59,7 @@ def _pipeline(maker: BatchMaker, start_step: int, stop_step: int, cpus: float) -
     context.target_max_block_size = BLOCK_BYTES
     context.max_tasks_in_flight_per_actor = 2  # the one at work and the next
     with DataContext.current(context):
-        steps = ray.data.read_datasource(_Steps(start_step, stop_step), num_cpus=_NEXT_TO_NOTHING, concurrency=1)
+        steps = ray.data.read_datasource(_Steps(start_step, stop_step), num_cpus=_COUNTING_CPUS, concurrency=1)
         return steps.map_batches(
             _MakeBatches,
             fn_constructor_args=(maker,),
@@ -66,8 +70,8 @@ def _pipeline(maker: BatchMaker, start_step: int, stop_step: int, cpus: float) -
         )
 
 
-# A task that only counts needs a core for no time; a whole one would starve the pipeline on a small machine.
-_NEXT_TO_NOTHING = 0
+# Counting needs a core for no time. Any share of one would wait for ever where workers and operator take all that there are.
+_COUNTING_CPUS = 0
 
 
 class _Steps(Datasource):
@@ -92,12 +96,27 @@ def _read_task(start: int, stop: int) -> ReadTask:
     return ReadTask(read, metadata, pa.schema({"step": pa.int64()}))
 
 
+_ERRORS: dict[str, type[IptError]] = {"DataError": DataError, "NotFoundError": NotFoundError}
+
+
 class _MakeBatches:
-    """The operator: rows `{"step": s}` to rows `{"batch": bytes}`."""
+    """The operator: rows `{"step": s}` to rows `{"batch": bytes, "error": ""}`.
+
+    What is wrong with the data travels as a row too, its words in the place of the batch: it then comes in its turn, and
+    without the pages that Ray adds to an exception.
+    """
 
     def __init__(self, maker: BatchMaker):
         self.maker = maker
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         for step in rows["step"].to_pylist():
-            yield pa.table({"batch": pa.array([self.maker.make(step).to_bytes()], pa.large_binary())})
+            try:
+                yield _row(self.maker.make(step).to_bytes())
+            except tuple(_ERRORS.values()) as error:
+                yield _row(str(error).encode(), type(error).__name__)
+                return
+
+
+def _row(batch: bytes, error: str = "") -> pa.Table:
+    return pa.table({"batch": pa.array([batch], pa.large_binary()), "error": [error]})
