@@ -1,6 +1,7 @@
 """The Ray that lives as long as one command: loopback only, with a token of its own, its files in a folder of its own."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import secrets
@@ -8,12 +9,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 
+from ipt_platform.errors import CancelledRunError, InfrastructureError, RefusedError
 from ipt_platform.train.driver import POLL_SECONDS
 
 OBJECT_STORE_BYTES = 256 << 20
+
+# Ray replaces 127.0.0.1 by the machine's address on the network; any other address of the loopback range it takes as it is.
+LOOPBACK = "127.0.0.2"
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LOCK = "owner.lock"
 
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": POLL_SECONDS,
@@ -21,6 +30,8 @@ _ENVIRONMENT = {
     # Ray's metric ports answer anybody; an embedded Ray has nobody to tell.
     "RAY_enable_metrics_collection": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Ray's workers step back by 15 behind everything else; here they are what the user waits for.
+    "RAY_worker_niceness": "0",
 }
 
 
@@ -34,42 +45,89 @@ def connected(cpus: float, gpus: float, log: Path) -> Iterator[None]:
         log: where what Ray says goes.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-    with _logged_to(log):
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(log_to_driver=False, configure_logging=False)
-            try:
-                yield
-            finally:
-                ray.shutdown()
-            return
-        # With the mode unset, a local Ray asks for a token; a token in the environment keeps it from writing one to the home
-        # folder. Set here, the mode would come too late: Ray reads it when it is imported.
-        os.environ.pop("RAY_AUTH_MODE", None)
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # Unix sockets below it must stay under 108 bytes, so the folder's path is short.
-        folder = Path(tempfile.mkdtemp(prefix="ipt-"))
-        try:
-            ray.init(
-                address="local",
-                num_cpus=max(1, round(cpus + 0.499)),
-                num_gpus=round(gpus) if gpus else None,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                _temp_dir=str(folder),
-                _node_ip_address="127.0.0.1",
-            )
-            yield
-        finally:
-            ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_logged_to(log))
+        settings: dict[str, Any] = {}
+        if not os.environ.get("RAY_ADDRESS"):
+            settings = _embedded(cpus, gpus, stack.enter_context(_session_folder(log.with_name("ray"))))
+        stack.callback(ray.shutdown)
+        _start(settings)
+        yield
+
+
+def _embedded(cpus: float, gpus: float, folder: Path) -> dict[str, Any]:
+    """What starts a Ray of our own instead of finding one."""
+    # With the mode unset, a local Ray asks for a token; a token in the environment keeps it from writing one to the home
+    # folder. Set here, the mode would come too late: Ray reads it when it is imported.
+    os.environ.pop("RAY_AUTH_MODE", None)
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    return {
+        "address": "local",
+        "num_cpus": max(1, round(cpus + 0.499)),
+        "num_gpus": round(gpus) if gpus else None,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+        "_temp_dir": str(folder),
+        "_node_ip_address": LOOPBACK,
+    }
+
+
+def _start(settings: dict[str, Any]) -> None:
+    """Connect to Ray.
+
+    Raises:
+        InfrastructureError: it cannot be reached, or does not start.
+    """
+    try:
+        ray.init(log_to_driver=False, logging_format=_FORMAT, **settings)
+    except Exception as error:  # Ray raises of every kind, bare ones too
+        address = os.environ.get("RAY_ADDRESS")
+        where = f"at RAY_ADDRESS={address} cannot be reached" if address else "did not start on this machine"
+        raise InfrastructureError(f"Ray {where}: {error}") from error
+
+
+@contextlib.contextmanager
+def _session_folder(kept: Path) -> Iterator[Path]:
+    """A folder for the files of an embedded Ray, removed at the end; `kept` is where its logs go after an error."""
+    _remove_orphans()
+    # Unix sockets below it must stay under 108 bytes, so the folder's path is short.
+    folder = Path(tempfile.mkdtemp(prefix="ipt-"))
+    # Locked before it has the name that others look for; the kernel unlocks it when this process ends, however it ends.
+    lock = (folder / ".owner").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / ".owner").rename(folder / _LOCK)
+    try:
+        yield folder
+    except Exception as error:
+        if not isinstance(error, CancelledRunError | RefusedError):
+            _keep_logs(folder, kept)
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _remove_orphans() -> None:
+    """Remove the folders of those that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"ipt-*/{_LOCK}"):
+        with contextlib.suppress(OSError), path.open("r+") as lock:  # locked, another user's, or just removed
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _keep_logs(folder: Path, kept: Path) -> None:
+    logs = folder / "session_latest" / "logs"
+    for path in logs.rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            target = kept / path.relative_to(logs)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 @contextlib.contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(logging.Formatter(_FORMAT))
     loggers = [logging.getLogger(name) for name in ("ray", "ray.data", "ray.train", "ray.tune")]
     before = [(each.handlers[:], each.propagate, each.level) for each in loggers]
     for each in loggers:

@@ -2,11 +2,14 @@
 
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.exceptions import RayError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, UserCallback, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.api.exceptions import TrainingFailedError
 
 from ipt_platform.errors import CancelledRunError, InfrastructureError, IptError, RefusedError, TrainingError
 from ipt_platform.observe.events import ENDINGS, append_event, read_events
@@ -48,20 +51,36 @@ def run_training(job: TrainJob, run: RunDir, base: Path) -> None:
             name=uuid.uuid4().hex[:12],
             storage_path=str(state.absolute()),
             failure_config=FailureConfig(max_failures=cluster.max_failures),
+            callbacks=[LossTold(run)],
         ),
     )
     try:
         trainer.fit()
-    except TrainingFailedError as error:
-        reason = _reason(error)
-        append_event(run, "failed", run.current_attempt(), reason=reason)
-        causes = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
-        if any(isinstance(_cause(cause), IptError) for cause in causes):
-            raise TrainingError(reason) from error
-        raise InfrastructureError(reason) from error
+    except (TrainingFailedError, RayError) as error:
+        failure = _failure(error)
+        append_event(run, "failed", run.current_attempt(), reason=str(failure))
+        raise failure from error
     finally:
         shutil.rmtree(state, ignore_errors=True)
     _raise_ending(run, before)
+
+
+class LossTold(UserCallback):
+    """Tells in a run's events that workers were lost, and why; called by the process of Ray's that replaces them."""
+
+    def __init__(self, run: RunDir):
+        self.run = run
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """Append the event.
+
+        Raises:
+            TrainingError: a worker says that the job is wrong. New workers would come to the same end; an error here keeps Ray
+                from starting them.
+        """
+        append_event(self.run, "worker-lost", self.run.current_attempt(), reason=_losses(worker_exceptions))
+        if own := [error for error in worker_exceptions.values() if isinstance(error, IptError)]:
+            raise TrainingError(str(own[0]))
 
 
 def _raise_ending(run: RunDir, before: int) -> None:
@@ -76,12 +95,23 @@ def _raise_ending(run: RunDir, before: int) -> None:
         raise TrainingError(ending["reason"])
 
 
-def _reason(error: TrainingFailedError) -> str:
-    if not isinstance(error, WorkerGroupError):
-        return f"Ray Train failed: {error}"
-    workers = [f"worker {rank}: {_cause(failure)}" for rank, failure in sorted(error.worker_failures.items())]
-    return "workers failed more often than cluster.max_failures allows; the last time: " + "; ".join(workers)
+def _failure(error: Exception) -> IptError:
+    match error:
+        case ControllerError(controller_failure=TrainingError() as own):
+            return TrainingError(str(own))
+        case WorkerGroupError():
+            losses = _losses(error.worker_failures)
+            return InfrastructureError(
+                f"workers were lost more often than cluster.max_failures allows; the last time: {losses}"
+            )
+        case _:
+            return InfrastructureError(f"Ray failed: {_first_line(error)}")
 
 
-def _cause(failure: BaseException) -> BaseException:
-    return getattr(failure, "cause", None) or failure.__cause__ or failure
+def _losses(failures: Mapping[int, Exception]) -> str:
+    return "; ".join(f"worker {rank}: {_first_line(failure)}" for rank, failure in sorted(failures.items()))
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says; Ray's go on for pages."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.train.group import Workers
 from ipt_platform.train.session import OpenStream, Place, Session
+
+log = logging.getLogger(__name__)
 
 ENDINGS = {CancelledRunError: "cancelled", TrainingError: "failed"}
 
@@ -44,16 +45,22 @@ def train_worker(config: dict[str, Any]) -> None:
     run = RunDir(Path(config["run"]))
     attempt = workers.from_first(run.new_attempt() if workers.first else None)
     _log_to(run.logs(attempt, workers.rank))
-    torch.set_num_threads(max(1, int(job.cluster.cpus_per_worker)))
+    # Ray has set the number already, from what it promised to this worker or from the environment of whoever submits.
+    threads = max(1, int(job.cluster.cpus_per_worker))
+    torch.set_num_threads(threads)
+    log.info("worker %d of %d on %s, %d thread%s", workers.rank, workers.world, device, threads, "s" if threads > 1 else "")
     place = Place(run, attempt, Path(config["base"]), workers, device)
     try:
         Session(job, place, carrier_of(job), functools.partial(_distributed, workers=workers, device=device)).train()
-    except RefusedError:
-        logging.getLogger(__name__).exception("this attempt was fenced off")
+    except RefusedError as error:
+        log.warning("%s", error)
     except (CancelledRunError, TrainingError) as error:
-        logging.getLogger(__name__).warning("%s", error)
+        log.warning("%s", error)
         if workers.first:
             append_event(run, ENDINGS[type(error)], attempt, reason=str(error))
+    except Exception:
+        log.exception("ended by an error")
+        raise
 
 
 def carrier_of(job: TrainJob) -> OpenStream:
@@ -78,4 +85,3 @@ def _distributed(model: nn.Module, workers: Workers, device: torch.device) -> nn
 
 def _log_to(path: Path) -> None:
     logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    sys.excepthook = lambda kind, error, trace: logging.critical("ended by an error", exc_info=(kind, error, trace))
