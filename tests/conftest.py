@@ -1,11 +1,28 @@
 """What more than one test file uses."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 import typer
+import yaml
+from PIL import Image
 
 from ipt_platform.cli.main import app
+from ipt_platform.data.pack import pack
+from ipt_platform.observe.rundir import RunDir
+
+HANG = 180  # seconds after which something that should happen is taken for hanging
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +40,175 @@ def commands() -> dict[tuple[str, ...], Any]:
 
     walk(typer.main.get_command(app), ())
     return found
+
+
+# Jobs as people run them: `ipt-platform` as a process, with a Ray of its own
+
+TINY_JOB = {
+    "apiVersion": "ipt/v1",
+    "kind": "train",
+    "name": "tiny",
+    "model": {"backbone": "iptv2-tiny", "bias": {"rank": 4}},
+    "tasks": {"denoise": {"params": {"sigma": 25}}, "deblur": None},
+    "data": {"shards": "shards/*.tar"},
+    "train": {
+        "stages": [{"steps": 6, "patch": 48, "images": 2}, {"steps": 8, "patch": 64, "images": 2}],
+        "schedule": {"warmup": 2},
+        "log_every": 1,
+        "samples": 1,
+    },
+    "evaluate": {"sets": ["test"]},
+    "checkpoint": {"every": 3},
+}
+
+
+class Command:
+    """`ipt-platform ...` as a real process, and every process that it starts, directly or not."""
+
+    def __init__(self, place: "Workplace", number: int, *arguments: str):
+        self.out, self.err = (place.folder / f"{number}.{stream}" for stream in ("out", "err"))
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = psutil.Popen(
+                [Path(sys.executable).with_name("ipt-platform"), *arguments],
+                cwd=place.folder,
+                env=place.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,  # a process group, as a shell makes one: Ctrl-C goes to all of it
+            )
+        self.seen: set[psutil.Process] = {self.process}
+
+    @property
+    def stdout(self) -> str:
+        return self.out.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self.err.read_text()
+
+    def look(self) -> None:
+        """Remember who is there; a process that lost its parent could not be found later."""
+        if self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE:
+            self.seen.update(self.process.children(recursive=True))
+
+    def until(self, true: Callable[[], Any], pause: float = 0.05) -> Any:
+        """Wait for something to become true while the command runs; returns what it became."""
+        end = time.monotonic() + HANG
+        while not (value := true()):
+            self.look()
+            assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.stderr}"
+            assert time.monotonic() < end, f"nothing happened for {HANG} s:\n{self.stderr}"
+            time.sleep(pause)
+        self.look()
+        return value
+
+    def wait(self) -> int:
+        """The exit code."""
+        end = time.monotonic() + HANG
+        while self.process.poll() is None:
+            self.look()
+            assert time.monotonic() < end, f"it did not end within {HANG} s:\n{self.stderr}"
+            time.sleep(0.1)
+        return self.process.returncode
+
+    def interrupt(self) -> None:
+        """What a terminal does at Ctrl-C."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def left(self, grace: float = 0) -> list[str]:
+        """Who of all its processes is still there after some seconds."""
+        _, alive = psutil.wait_procs([each for each in self.seen if _lives(each)], grace)
+        return [f"{each.pid} {each.name()}" for each in alive if _lives(each)]
+
+    def close(self) -> None:
+        """End what a failed test has left."""
+        self.look()
+        for each in filter(_lives, self.seen):
+            each.kill()
+        self.left(grace=10)
+
+
+class Workplace:
+    """A folder with shards, test pictures and job.yaml, in which commands run."""
+
+    def __init__(self, folder: Path, temporary: Path):
+        self.folder, self.temporary = folder, temporary
+        # Ray's settings of whoever runs the tests are not ours; one thread each makes numbers repeat.
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "OMP_", "MKL_"))}
+        self.environment = own | {"TMPDIR": str(temporary), "HOME": str(folder)}
+        self.commands: list[Command] = []
+        for seed in range(4):
+            photograph(folder / "photos" / f"p{seed}.png", seed)
+        for seed in range(2):
+            photograph(folder / "test" / f"t{seed}.png", 9 + seed, 40, 48)
+        pack(folder / "photos", folder / "shards")
+        (folder / "job.yaml").write_text(yaml.safe_dump(TINY_JOB, sort_keys=False))
+
+    def start(self, *arguments: str) -> Command:
+        """Start `ipt-platform ARGUMENTS`."""
+        command = Command(self, len(self.commands), *arguments)
+        self.commands.append(command)
+        return command
+
+    def do(self, *arguments: str) -> Command:
+        """Run `ipt-platform ARGUMENTS` to its end."""
+        command = self.start(*arguments)
+        command.wait()
+        return command
+
+    def submit(self, run: str, *changes: str, wait: bool = True) -> Command:
+        """Submit job.yaml under a run id, with `--set` for each change that does not begin with a dash."""
+        words = [word for change in changes for word in (("--set", change) if change[0] != "-" else (change,))]
+        return (self.do if wait else self.start)("submit", "job.yaml", "--run", run, *words)
+
+    def ray_folders(self) -> list[Path]:
+        """What embedded Rays have left in the folder for temporary files."""
+        return list(self.temporary.glob("ipt-*"))
+
+    def run(self, name: str) -> RunDir:
+        return RunDir(self.folder / "runs" / name)
+
+    def close(self) -> None:
+        for command in self.commands:
+            command.close()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Iterator[Workplace]:
+    """Where the jobs of a test file run; none of their processes outlives it."""
+    temporary = Path(tempfile.mkdtemp(prefix="t"))  # short: Ray's sockets lie below it
+    place = Workplace(tmp_path_factory.mktemp("workplace"), temporary)
+    try:
+        yield place
+    finally:
+        place.close()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def weights() -> Callable[[RunDir, int], dict[str, bytes]]:
+    """All tensors of a checkpoint as they lie on the disk: model, biases, averages, optimizer, generators."""
+
+    def read(run: RunDir, step: int) -> dict[str, bytes]:
+        checkpoint = run.checkpoints / f"step-{step}"
+        return {str(path.relative_to(checkpoint)): path.read_bytes() for path in checkpoint.rglob("*.safetensors")}
+
+    return read
+
+
+def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
+    """A picture of smooth colours with an edge and some grain."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width] / 20
+    waves = [127 + 60 * np.sin(rows * a + b) + 50 * np.cos(columns * c) for a, b, c in rng.uniform(0.5, 2, (3, 3))]
+    pixels = np.dstack(waves) + 40 * (columns > rows)[..., None] + rng.normal(0, 4, (height, width, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
