@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -17,16 +17,16 @@ class PictureCache:
         self.max_bytes = max_bytes
         self._clear()
 
-    def get(self, index: int, load: Callable[[], np.ndarray]) -> np.ndarray:
-        """The picture of a number, loaded where it is not here. Whatever `load` raises passes through."""
+    def get(self, key: Hashable, load: Callable[[], np.ndarray]) -> np.ndarray:
+        """The picture of a key, loaded where it is not here. Whatever `load` raises passes through."""
         with self._lock:
-            if index in self._pictures:
-                self._pictures.move_to_end(index)
-                return self._pictures[index]
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+                return self._pictures[key]
         picture = load()  # outside the lock: other threads decode meanwhile, and at worst the same picture twice
         picture.setflags(write=False)
         if picture.nbytes <= self.max_bytes:
-            self._keep(index, picture)
+            self._keep(key, picture)
         return picture
 
     @property
@@ -34,18 +34,18 @@ class PictureCache:
         """Bytes held now."""
         return self._bytes
 
-    def _keep(self, index: int, picture: np.ndarray) -> None:
+    def _keep(self, key: Hashable, picture: np.ndarray) -> None:
         with self._lock:
-            if index in self._pictures:
+            if key in self._pictures:
                 return
-            self._pictures[index] = picture
+            self._pictures[key] = picture
             self._bytes += picture.nbytes
             while self._bytes > self.max_bytes:
                 self._bytes -= self._pictures.popitem(last=False)[1].nbytes
 
     def _clear(self) -> None:
         self._lock = threading.Lock()
-        self._pictures: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._pictures: OrderedDict[Hashable, np.ndarray] = OrderedDict()
         self._bytes = 0
 
     def __getstate__(self) -> dict:

@@ -4,13 +4,17 @@
 
     {"format": "ipt-index/1", "shard": "000000.tar", "bytes": 10240,
      "members": [{"key", "name", "offset", "size", "width", "height", "sha256"}, ...]}
+
+In a paired shard, whose members are `key.clean.png` and `key.degraded.png`, a member of the index is the clean half and
+carries its degraded one: `"degraded": {"name", "offset", "size", "sha256"}`, of the same size in pixels. So whoever wants clean
+pictures reads a paired shard as any other.
 """
 
 import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -22,6 +26,7 @@ from ipt_platform.errors import DataError, NotFoundError
 FORMAT = "ipt-index/1"
 SUFFIX = ".index.json"
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+HALVES = ("clean", "degraded")
 MAX_MEMBER_BYTES = 1 << 30
 MAX_INDEX_BYTES = 1 << 30
 
@@ -38,8 +43,21 @@ def _plain_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(_plain_name)]
 
 
+class HalfEntry(BaseModel):
+    """The degraded half of a pair: name in the tar, byte range and digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Name
+    offset: Count
+    size: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class MemberEntry(BaseModel):
-    """One picture of a shard: its key, name in the tar, byte range, size in pixels and digest."""
+    """One picture of a shard: its key, name in the tar, byte range, size in pixels and digest; and its degraded half, if it
+    has one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -50,6 +68,12 @@ class MemberEntry(BaseModel):
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    degraded: HalfEntry | None = None
+
+    @property
+    def files(self) -> "tuple[MemberEntry | HalfEntry, ...]":
+        """What lies in the tar of it: the picture, and its degraded half."""
+        return (self, self.degraded) if self.degraded else (self,)
 
 
 class ShardIndex(BaseModel):
@@ -62,6 +86,11 @@ class ShardIndex(BaseModel):
     bytes: Count
     members: list[MemberEntry]
 
+    @property
+    def pairs(self) -> int:
+        """How many of the pictures have a degraded half."""
+        return sum(member.degraded is not None for member in self.members)
+
 
 def index_path(shard: Path) -> Path:
     """Where the index of a shard lies."""
@@ -72,7 +101,7 @@ def write_index(shard: Path, index: ShardIndex) -> Path:
     """Write the index beside its shard, under a temporary name first, so that no reader ever sees half of one."""
     path = index_path(shard)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(index.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(index.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
 
@@ -108,11 +137,11 @@ def _check(shard: Path, index: ShardIndex) -> None:
         raise DataError(
             f"{shard}: the index no longer matches: the tar has {size} bytes, the index was made for {index.bytes}. {remedy}"
         )
-    for member in index.members:
-        if member.offset + member.size > size or member.size > MAX_MEMBER_BYTES:
+    for file in (file for member in index.members for file in member.files):
+        if file.offset + file.size > size or file.size > MAX_MEMBER_BYTES:
             raise DataError(
-                f"{shard}: the index no longer matches: {member.name} is said to end at byte "
-                f"{member.offset + member.size} of {size}. {remedy}"
+                f"{shard}: the index no longer matches: {file.name} is said to end at byte "
+                f"{file.offset + file.size} of {size}. {remedy}"
             )
     refuse_shared_keys(shard, ((member.key, member.name) for member in index.members))
 
@@ -120,12 +149,13 @@ def _check(shard: Path, index: ShardIndex) -> None:
 def index_tar(shard: Path) -> ShardIndex:
     """Index the pictures of a plain tar, made by anyone; the tar is read through and never extracted.
 
-    Files that are not pictures (labels, captions) are left alone.
+    Files that are not pictures (labels, captions) are left alone. A tar with a picture called `key.degraded.png` (or .jpg and
+    so on) is one of pairs, and each of its pictures must be half of one.
 
     Raises:
         NotFoundError: There is no such file.
         DataError: Not a plain tar, cut off, a member that is not a regular file, a picture whose header cannot be
-            read, or two pictures of one key; every one of them is named.
+            read, half of a pair, or two pictures of one key; every one of them is named.
     """
     if not shard.is_file():
         raise NotFoundError(f"{shard}: there is no such shard.")
@@ -139,12 +169,51 @@ def index_tar(shard: Path) -> ShardIndex:
                 problems.append(f"{info.name}: {error}")
             else:
                 entries.extend([entry] if entry else [])
+    if any(half_of(entry.name) == "degraded" for entry in entries):
+        entries, without = pair_up(entries)
+        problems += without
     if problems:
         raise DataError(f"{shard}: {len(problems)} members cannot be used:\n" + "\n".join(problems))
     if not entries:
         raise DataError(f"{shard}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))}).")
     refuse_shared_keys(shard, ((entry.key, entry.name) for entry in entries))
     return ShardIndex(shard=shard.name, bytes=shard.stat().st_size, members=entries)
+
+
+def half_of(name: str) -> str:
+    """Which half of a pair a picture is by its name: "clean", "degraded", or "" (neither)."""
+    words = PurePosixPath(name).name.split(".")
+    return words[1] if len(words) == 3 and words[1] in HALVES else ""
+
+
+def pair_up(entries: Sequence[MemberEntry]) -> tuple[list[MemberEntry], list[str]]:
+    """The pairs of pictures called `key.clean.*` and `key.degraded.*`, in the order of their first halves; and what is
+    wrong with the others.
+    """
+    by_key: dict[str, dict[str, list[MemberEntry]]] = {}
+    problems = []
+    for entry in entries:
+        if half := half_of(entry.name):
+            by_key.setdefault(entry.key, {}).setdefault(half, []).append(entry)
+        else:
+            problems.append(f"{entry.name}: no half of a pair; beside pairs only key.clean.* and key.degraded.* may lie.")
+    pairs = []
+    for key, halves in by_key.items():
+        missing = [half for half in HALVES if half not in halves]
+        twice = [" and ".join(each.name for each in found) for found in halves.values() if len(found) > 1]
+        if missing:
+            problems.append(f"{next(iter(halves.values()))[0].name}: its other half {key}.{missing[0]}.* is missing.")
+        elif twice:
+            problems.append(f"{'; '.join(twice)}: two pictures for one half of the pair {key}.")
+        else:
+            (clean,), (degraded,) = halves["clean"], halves["degraded"]
+            if (clean.width, clean.height) == (degraded.width, degraded.height):
+                half = HalfEntry(name=degraded.name, offset=degraded.offset, size=degraded.size, sha256=degraded.sha256)
+                pairs.append(clean.model_copy(update={"degraded": half}))
+            else:
+                sizes = f"{degraded.width}x{degraded.height} pixels, its clean half has {clean.width}x{clean.height}"
+                problems.append(f"{degraded.name}: has {sizes}.")
+    return pairs, problems
 
 
 def ensure_index(shard: Path, force: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""From a clean picture to degraded/clean crops: the one function that every carrier runs.
+"""From a clean picture, or from a pair on disk, to degraded/clean crops: the one function that every carrier runs.
 
 Content is a pure function of (seed, step) and the pictures: never of workers, order or time.
 """
@@ -13,8 +13,8 @@ from ipt_platform.data.cache import PictureCache
 from ipt_platform.data.degradations.base import Degradation, Frame
 from ipt_platform.data.image import decode_rgb
 from ipt_platform.data.plan import Plan, Schedule, share
-from ipt_platform.data.reader import ShardSet
-from ipt_platform.data.rng import keyed_rng
+from ipt_platform.data.reader import Location, ShardSet
+from ipt_platform.data.rng import keyed_digest, keyed_rng
 from ipt_platform.errors import DataError
 
 CACHE_BYTES = 256 << 20
@@ -32,6 +32,35 @@ class TaskDraw:
 
 
 @dataclass(frozen=True)
+class PairedDraw:
+    """What one task takes from pairs on disk: for each sample of the plan `weight` crops of one pair of its own `shards`."""
+
+    name: str
+    weight: int
+    shards: ShardSet
+
+    def plan(self, seed: int) -> Plan:
+        """Which pair is which sample: an order of its own, for there are more or fewer of them than pictures."""
+        return Plan(int.from_bytes(keyed_digest(8, "pairs", seed, self.name), "little"), self.shards.images)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a crop lies: `side` pixels square at (`top`, `left`) of the picture as `turn` has it (transposed, rows and columns
+    flipped).
+    """
+
+    turn: tuple[bool, bool, bool]
+    top: int
+    left: int
+    side: int
+
+    def params(self, task: str, degradation: dict) -> dict:
+        """What is told of a pair: its task, place, turn and damage."""
+        return {"task": task, "crop": [self.top, self.left], "turn": [*self.turn], "degradation": degradation}
+
+
+@dataclass(frozen=True)
 class Pair:
     """A crop before and after: degraded float32 [P, P, 3] (about [0, 1]; noise is not clipped unless the task
     quantizes), clean uint8 [P, P, 3], and the parameters that made it.
@@ -42,12 +71,24 @@ class Pair:
     params: dict
 
 
-def make_pair(picture: np.ndarray, patch: int, draw: TaskDraw, rng: np.random.Generator) -> Pair:
-    """Cut one crop out of a picture and degrade it.
+def draw_crop(height: int, width: int, patch: int, rng: np.random.Generator) -> Crop:
+    """Draw a crop of a picture of `height` x `width` pixels, extended to `patch` where it is smaller.
 
-    The picture is turned first (flips and transposition, each with probability 1/2), then cropped at a uniform place,
-    then degraded, so that rain falls down in every crop. A degradation that looks beyond the crop (its `margin`) sees
-    the picture there, and a reflection of it beyond its border.
+    The picture is turned first (flips and transposition, each with probability 1/2), then cropped at a uniform place.
+    """
+    transpose, flip_rows, flip_columns = (bool(choice) for choice in rng.integers(0, 2, 3))
+    rows, columns = max(height, patch), max(width, patch)
+    if transpose:
+        rows, columns = columns, rows
+    top, left = int(rng.integers(rows - patch + 1)), int(rng.integers(columns - patch + 1))
+    return Crop((transpose, flip_rows, flip_columns), top, left, patch)
+
+
+def make_pair(picture: np.ndarray, patch: int, draw: TaskDraw, rng: np.random.Generator) -> Pair:
+    """Cut one crop out of a picture (`draw_crop`) and degrade it.
+
+    It is degraded after it was turned, so that rain falls down in every crop. A degradation that looks beyond the crop (its
+    `margin`) sees the picture there, and a reflection of it beyond its border.
 
     Args:
         picture: uint8 [H, W, 3] RGB; one smaller than the crop is extended by reflection.
@@ -55,28 +96,36 @@ def make_pair(picture: np.ndarray, patch: int, draw: TaskDraw, rng: np.random.Ge
         draw: The task.
         rng: Where every choice comes from (`keyed_rng`).
     """
-    transpose, flip_rows, flip_columns = (bool(choice) for choice in rng.integers(0, 2, 3))
-    turned = turn(_at_least(picture, patch), transpose, flip_rows, flip_columns)
+    crop = draw_crop(picture.shape[0], picture.shape[1], patch, rng)
+    turned = turn(_at_least(picture, patch), *crop.turn)
     height, width = turned.shape[:2]
-    top, left = int(rng.integers(height - patch + 1)), int(rng.integers(width - patch + 1))
     margin = draw.degradation.margin
-    context = window(turned, top - margin, left - margin, patch + 2 * margin)
+    top, left = crop.top - margin, crop.left - margin
+    context = window(turned, top, left, patch + 2 * margin)
     degraded, drawn = draw.degradation(
-        np.divide(context, 255, dtype=np.float32),
-        rng,
-        Frame(height=height, width=width, top=top - margin, left=left - margin),
+        np.divide(context, 255, dtype=np.float32), rng, Frame(height=height, width=width, top=top, left=left)
     )
     inside = slice(margin, margin + patch)
     degraded = degraded[inside, inside]
     if draw.quantize:
         degraded = quantize(degraded)
-    params = {
-        "task": draw.name,
-        "crop": [top, left],
-        "turn": [transpose, flip_rows, flip_columns],
-        "degradation": drawn,
-    }
-    return Pair(degraded=degraded, clean=context[inside, inside], params=params)
+    return Pair(degraded=degraded, clean=context[inside, inside], params=crop.params(draw.name, drawn))
+
+
+def crop_pair(halves: np.ndarray, patch: int, task: str, key: str, rng: np.random.Generator) -> Pair:
+    """Cut the same crop (`draw_crop`) out of both halves of a pair on disk.
+
+    Args:
+        halves: uint8 [2, H, W, 3] RGB, degraded and clean; smaller ones than the crop are extended by reflection.
+        patch: Side of the crop, pixels.
+        task: Name of the task.
+        key: Key of the pair; the pair's one parameter.
+        rng: Where every choice comes from (`keyed_rng`).
+    """
+    crop = draw_crop(halves.shape[1], halves.shape[2], patch, rng)
+    degraded, clean = (window(turn(_at_least(half, patch), *crop.turn), crop.top, crop.left, patch) for half in halves)
+    params = crop.params(task, {"pair": key})
+    return Pair(degraded=np.divide(degraded, 255, dtype=np.float32), clean=clean, params=params)
 
 
 def turn(picture: np.ndarray, transpose: bool, flip_rows: bool, flip_columns: bool) -> np.ndarray:
@@ -124,7 +173,7 @@ class BatchMaker:
         shards: Where the pictures are.
         plan: Which picture is which sample; made for `shards.images` pictures.
         schedule: Which samples make which step.
-        draws: What each task takes from a picture.
+        draws: What each task takes from a picture, or from pairs of its own.
         seed: Seed of the job.
         rank: This worker's number.
         world: How many workers there are.
@@ -142,7 +191,7 @@ class BatchMaker:
         shards: ShardSet,
         plan: Plan,
         schedule: Schedule,
-        draws: Sequence[TaskDraw],
+        draws: Sequence[TaskDraw | PairedDraw],
         seed: int,
         rank: int = 0,
         world: int = 1,
@@ -158,9 +207,14 @@ class BatchMaker:
         self.rank = rank
         self.world = world
         self.cache = PictureCache(cache_bytes)
+        common = _Source("", shards, plan)
+        pairs = {draw.name: _Source(draw.name, draw.shards, draw.plan(seed)) for draw in draws if isinstance(draw, PairedDraw)}
+        self._source_of = {draw.name: pairs.get(draw.name, common) for draw in self.draws}
+        self._sources = tuple(dict.fromkeys(self._source_of.values()))
 
     def make(self, step: int) -> Batch:
-        """The batch of this worker for a step: every picture of its share gives `weight` crops to every task.
+        """The batch of this worker for a step: every sample of its share gives `weight` crops to every task, out of one
+        picture to all that degrade, and out of a pair of its own to each that reads pairs.
 
         Raises:
             ValueError: The step is outside the schedule.
@@ -172,28 +226,33 @@ class BatchMaker:
         keys: list[str] = []
         params: list[dict] = []
         bad: list[tuple[str, str]] = []
-        indices = self.plan.indices(samples.start, samples.stop)
-        for row, (sample, index) in enumerate(zip(samples, indices, strict=True)):
-            key, picture = self._picture(sample, int(index), bad)
-            keys.append(key)
+        indices = {source: source.plan.indices(samples.start, samples.stop) for source in self._sources}
+        for row, sample in enumerate(samples):
+            found = {source: self._pixels(source, sample, int(indices[source][row]), bad) for source in self._sources}
+            keys.append(found[self._sources[0]][0])
             for draw in self.draws:
                 degraded, clean = arrays[draw.name]
+                source = self._source_of[draw.name]
+                key, pixels = found[source]
                 for copy in range(draw.weight):
-                    rng = keyed_rng(self.seed, sample // self.plan.images, sample, draw.name, copy)
-                    pair = make_pair(picture, located.stage.patch, draw, rng)
+                    rng = keyed_rng(self.seed, sample // source.plan.images, sample, draw.name, copy)
+                    if isinstance(draw, PairedDraw):
+                        pair = crop_pair(pixels, located.stage.patch, draw.name, key, rng)
+                    else:
+                        pair = make_pair(pixels, located.stage.patch, draw, rng)
                     degraded[row * draw.weight + copy] = pair.degraded
                     clean[row * draw.weight + copy] = pair.clean
                     params.append({"sample": sample, "key": key, "copy": copy, **pair.params})
         return Batch(step=step, tasks=arrays, keys=keys, params=params, bad=bad)
 
-    def _picture(self, sample: int, index: int, bad: list[tuple[str, str]]) -> tuple[str, np.ndarray]:
-        """Key and pixels of a sample's picture, or of the first usable one after it in the plan; adds to `bad`."""
-        substitutes = self.plan.substitutes(sample)
+    def _pixels(self, source: "_Source", sample: int, index: int, bad: list[tuple[str, str]]) -> tuple[str, np.ndarray]:
+        """Key and pixels of a sample's picture or pair, or of the first usable one after it in the plan; adds to `bad`."""
+        substitutes = source.plan.substitutes(sample)
         refused: list[str] = []
         while len(refused) <= MAX_SUBSTITUTES:
-            location = self.shards.locate(index)
+            location = source.shards.locate(index)
             try:
-                return location.key, self.cache.get(index, lambda at=location: decode_rgb(self.shards.read_range(at)))
+                return location.key, self.cache.get((source.pairs_of, index), lambda at=location, i=index: source.load(at, i))
             except DataError as error:
                 bad.append((location.key, str(error)))
                 refused.append(f"{location.shard.name}: {location.key}: {error}")
@@ -201,10 +260,45 @@ class BatchMaker:
             if following is None:
                 break
             index = following
+        what = f"pairs of task {source.pairs_of}" if source.pairs_of else "pictures"
         raise DataError(
-            f"Sample {sample}: {len(refused)} pictures in a row cannot be used; "
+            f"Sample {sample}: {len(refused)} {what} in a row cannot be used; "
             "check them with `ipt-platform data verify`:\n" + "\n".join(refused)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Where pixels come from: the pairs of a task, or ("") the pictures that all other tasks share."""
+
+    pairs_of: str
+    shards: ShardSet
+    plan: Plan
+
+    def load(self, at: Location, index: int) -> np.ndarray:
+        """Pixels of a picture, uint8 [H, W, 3], or of a pair, [2, H, W, 3]; DataError where they cannot be had."""
+        clean = self.shards.read_range(at)
+        if not self.pairs_of:
+            return decode_rgb(clean)
+        return decode_halves(self.shards.read_range(self.shards.locate_degraded(index)), clean)
+
+
+def decode_halves(degraded: bytes, clean: bytes) -> np.ndarray:
+    """Decode both halves of a pair: uint8 [2, H, W, 3] RGB, degraded and clean.
+
+    Raises:
+        DataError: One does not decode, or they differ in size.
+    """
+    halves = []
+    for name, data in (("degraded", degraded), ("clean", clean)):
+        try:
+            halves.append(decode_rgb(data))
+        except DataError as error:
+            raise DataError(f"{name} half: {error}") from error
+    sizes = [f"{half.shape[1]}x{half.shape[0]}" for half in halves]
+    if sizes[0] != sizes[1]:
+        raise DataError(f"its degraded half has {sizes[0]} pixels, its clean half {sizes[1]}.")
+    return np.stack(halves)
 
 
 def _empty(crops: int, patch: int) -> tuple[np.ndarray, np.ndarray]:

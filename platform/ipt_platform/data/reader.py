@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ipt_platform.data.index import ShardIndex, load_index
+from ipt_platform.data.index import MemberEntry, ShardIndex, load_index
 from ipt_platform.errors import DataError
 
 OPEN_FILES = 128
@@ -37,16 +37,20 @@ class Location:
 
 
 class ShardSet:
-    """The pictures of several shards, numbered through from 0 in the order of the paths.
+    """The pictures of several shards, numbered through from 0 in the order of the paths; of pairs, the clean halves.
+
+    Attributes:
+        pairs: how many of the pictures have a degraded half.
 
     Travels between processes as paths, counts and digests; every process opens files and indexes for itself, when it
     first reads from them. Reading is safe from several threads.
     """
 
-    def __init__(self, shards: Sequence[Path], counts: Sequence[int], digest: str):
+    def __init__(self, shards: Sequence[Path], counts: Sequence[int], digest: str, pairs: int = 0):
         self.shards = tuple(shards)
         self.counts = tuple(counts)
         self.digest = digest
+        self.pairs = pairs
         self._setup()
 
     @classmethod
@@ -62,12 +66,14 @@ class ShardSet:
         paths = [Path(shard).absolute() for shard in shards]
         digest = hashlib.sha256()
         counts = []
+        pairs = 0
         for path in paths:
             index = load_index(path)
             counts.append(len(index.members))
             for member in index.members:
-                digest.update(f"{member.key}\0{member.sha256}\0".encode())
-        return cls(paths, counts, digest.hexdigest())
+                digest.update("".join(f"{part}\0" for part in (member.key, *(file.sha256 for file in member.files))).encode())
+            pairs += index.pairs
+        return cls(paths, counts, digest.hexdigest(), pairs)
 
     @property
     def images(self) -> int:
@@ -81,12 +87,22 @@ class ShardSet:
             IndexError: There is no such picture.
             DataError: The shard or its index has changed since the set was opened.
         """
-        if not 0 <= index < self.images:
-            raise IndexError(f"picture {index} of {self.images}")
-        number = bisect_right(self._ends, index)
-        table = self._table(number)
-        row = index - (self._ends[number] - self.counts[number])
+        number, table, row = self._row(index)
         return Location(self.shards[number], bytes(table.keys[row]).decode(), int(table.offsets[row]), int(table.sizes[row]))
+
+    def locate_degraded(self, index: int) -> Location:
+        """Where the degraded half of picture `index` lies.
+
+        Raises:
+            IndexError: There is no such picture.
+            DataError: It has none; or as `locate`.
+        """
+        number, table, row = self._row(index)
+        key = bytes(table.keys[row]).decode()
+        offset, size = table.degraded[row] if len(table.degraded) else (0, 0)
+        if not size:
+            raise DataError("has no degraded half.")
+        return Location(self.shards[number], key, int(offset), int(size))
 
     def read(self, index: int) -> Member:
         """Read picture `index`.
@@ -111,6 +127,13 @@ class ShardSet:
                 f"{location.offset}, {len(data)} are there."
             )
         return data
+
+    def _row(self, index: int) -> "tuple[int, _Table, int]":
+        """Number and table of the shard that holds picture `index`, and its row there."""
+        if not 0 <= index < self.images:
+            raise IndexError(f"picture {index} of {self.images}")
+        number = bisect_right(self._ends, index)
+        return number, self._table(number), index - (self._ends[number] - self.counts[number])
 
     def _table(self, number: int) -> "_Table":
         with self._lock:
@@ -139,7 +162,7 @@ class ShardSet:
         self._files: OrderedDict[Path, _File] = OrderedDict()
 
     def __getstate__(self) -> dict:
-        return {"shards": self.shards, "counts": self.counts, "digest": self.digest}
+        return {"shards": self.shards, "counts": self.counts, "digest": self.digest, "pairs": self.pairs}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -148,11 +171,15 @@ class ShardSet:
 
 @dataclass(frozen=True)
 class _Table:
-    """An index in as little memory as it takes: arrays instead of an object for each picture."""
+    """An index in as little memory as it takes: arrays instead of an object for each picture.
+
+    `degraded` is int64 [pictures, 2], offset and size (0: none) of each degraded half, or empty where there are no pairs.
+    """
 
     keys: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
+    degraded: np.ndarray
 
     @classmethod
     def of(cls, index: ShardIndex) -> "_Table":
@@ -160,7 +187,12 @@ class _Table:
             keys=np.array([member.key.encode() for member in index.members]),
             offsets=np.array([member.offset for member in index.members], np.int64),
             sizes=np.array([member.size for member in index.members], np.int64),
+            degraded=np.array([_half(member) for member in index.members] if index.pairs else [], np.int64),
         )
+
+
+def _half(member: MemberEntry) -> tuple[int, int]:
+    return (member.degraded.offset, member.degraded.size) if member.degraded else (0, 0)
 
 
 class _File:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipt_platform.data.image import decode_rgb
-from ipt_platform.data.index import MemberEntry, ShardIndex, index_path, load_index, walk_tar
+from ipt_platform.data.index import HalfEntry, MemberEntry, ShardIndex, index_path, load_index, walk_tar
 from ipt_platform.data.ordered import ordered_map
 from ipt_platform.errors import DataError, IptError, NotFoundError, UsageError
 
@@ -108,7 +108,8 @@ def verify(
         index, found = _verify_index(shard)
         problems += found
         if index is not None:
-            checks = ordered_map(lambda member, at=shard: _verify_member(at, member), index.members, threads, 2 * threads)
+            files = [(file, (member.width, member.height)) for member in index.members for file in member.files]
+            checks = ordered_map(lambda each, at=shard: _verify_file(at, *each), files, threads, 2 * threads)
             problems += [problem for problem in checks if problem]
             images += len(index.members)
             size += index.bytes
@@ -130,25 +131,24 @@ def _verify_index(shard: Path) -> tuple[ShardIndex | None, list[ShardProblem]]:
     except IptError as error:
         return None, [*problems, ShardProblem(shard, "", str(error))]
     if not problems:
-        for member in index.members:
-            if lying.get(member.name) != (member.offset, member.size):
-                reason = f"{index_path(shard).name} places it at bytes {member.offset}+{member.size}, the tar does not."
-                problems.append(ShardProblem(shard, member.name, reason))
+        for file in (file for member in index.members for file in member.files):
+            if lying.get(file.name) != (file.offset, file.size):
+                reason = f"{index_path(shard).name} places it at bytes {file.offset}+{file.size}, the tar does not."
+                problems.append(ShardProblem(shard, file.name, reason))
     return index, problems
 
 
-def _verify_member(shard: Path, member: MemberEntry) -> ShardProblem | None:
+def _verify_file(shard: Path, entry: MemberEntry | HalfEntry, pixels: tuple[int, int]) -> ShardProblem | None:
     with shard.open("rb") as file:
-        file.seek(member.offset)
-        data = file.read(member.size)
+        file.seek(entry.offset)
+        data = file.read(entry.size)
     digest = hashlib.sha256(data).hexdigest()
-    if digest != member.sha256:
-        return ShardProblem(shard, member.name, f"its bytes have sha256 {digest}, the index says {member.sha256}.")
+    if digest != entry.sha256:
+        return ShardProblem(shard, entry.name, f"its bytes have sha256 {digest}, the index says {entry.sha256}.")
     try:
         height, width, _ = decode_rgb(data).shape
     except DataError as error:
-        return ShardProblem(shard, member.name, str(error))
-    if (width, height) != (member.width, member.height):
-        said = f"{member.width}x{member.height}"
-        return ShardProblem(shard, member.name, f"is {width}x{height} pixels, the index says {said}.")
+        return ShardProblem(shard, entry.name, str(error))
+    if (width, height) != pixels:
+        return ShardProblem(shard, entry.name, f"is {width}x{height} pixels, the index says {pixels[0]}x{pixels[1]}.")
     return None
