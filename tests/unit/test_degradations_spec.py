@@ -7,17 +7,16 @@ import pytest
 from pydantic import ValidationError
 
 from ipt_platform.data.degradations import DEGRADATIONS, Draw, build_degradation
-from ipt_platform.errors import SpecError
 
 
 def test_unknown_family_names_the_nearest_one():
-    with pytest.raises(SpecError, match="did you mean 'motion-blur'"):
+    with pytest.raises(ValidationError, match="did you mean 'motion-blur'"):
         build_degradation({"name": "motion-blurr"})
 
 
 @pytest.mark.parametrize("spec", [{}, {"name": None}, {"name": 3}])
 def test_a_missing_name_lists_the_families(spec):
-    with pytest.raises(SpecError, match="gaussian-noise"):
+    with pytest.raises(ValidationError, match="gaussian-noise"):
         build_degradation(spec)
 
 

@@ -9,17 +9,15 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
-from ipt_platform.data.degradations import DEGRADATIONS
-from ipt_platform.data.degradations.base import Degradation
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.job import EvaluateJob, TrainJob
 from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
-from ipt_platform.spec.problems import problems_of
+from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.source import Document, KeyPath
-from ipt_platform.spec.task import TaskSpec, load_task
+from ipt_platform.spec.task import load_task
 
 
 def semantic_problems(
@@ -76,29 +74,20 @@ def _value(model: type[BaseModel], raw: Any, path: list[str]) -> Any:
 
 
 def _train_tasks(document: Document, base: Path, tasks: dict[str, TaskUse]) -> list[Problem]:
-    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, TaskSpec.training)]
+    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, testing=False)]
 
 
 def _evaluate_tasks(document: Document, base: Path, tasks: dict[str, TaskProbe]) -> list[Problem]:
-    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, TaskSpec.testing)]
+    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, testing=True)]
 
 
-def _task(
-    document: Document, name: str, params: dict[str, Any], build: Callable[[TaskSpec, dict[str, Any]], Degradation]
-) -> list[Problem]:
+def _task(document: Document, name: str, params: dict[str, Any], *, testing: bool) -> list[Problem]:
     where = _task_path(document, name)
     try:
         task = load_task(name)
     except SpecError as error:
         return [problem if problem.file else document.problem(where, problem.message) for problem in error.problems]
-    try:
-        build(task, params)
-    except ValidationError as error:
-        degradation = DEGRADATIONS.get(str(task.degradation.get("name")))
-        return problems_of(error, degradation, document, (*where, "params"))
-    except SpecError as error:
-        return [document.problem((*where, "params"), problem.message) for problem in error.problems]
-    return []
+    return problems_of_params(task.tested if testing else task.degradation, params, document, (*where, "params"))
 
 
 def _task_path(document: Document, name: str) -> KeyPath:

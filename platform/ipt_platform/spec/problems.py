@@ -1,6 +1,6 @@
 """pydantic's errors in the words of a file: what was expected, what was found, on which line, and what was meant."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import NoneType
 from typing import Any, get_args
 
@@ -50,12 +50,33 @@ def problems_of(
         prefix: Where in the file the value stands.
         tagged: Whether a tagged union was validated: pydantic then starts each location with the tag.
     """
-    details = [(_place(detail["loc"], tagged), detail) for detail in error.errors(include_url=False)]
+
+    def place(loc: KeyPath) -> tuple[KeyPath, type[BaseModel] | None, KeyPath]:
+        own = _place(loc, tagged)
+        return prefix + own, model, own
+
+    return told(error, document, place)
+
+
+def told(
+    error: ValidationError,
+    document: Document,
+    locate: Callable[[KeyPath], tuple[KeyPath, type[BaseModel] | None, KeyPath]],
+) -> list[Problem]:
+    """Every problem of a failed validation, in the order of the file's lines.
+
+    Args:
+        error: What pydantic raised.
+        document: The file that the value came from.
+        locate: From pydantic's location to the place in the file, the model (None where it is not known) and the place
+            in that model.
+    """
+    details = [(*locate(detail["loc"]), detail) for detail in error.errors(include_url=False)]
     found = [
-        document.problem(prefix + place, _sentence(detail, place, model))
-        for place, detail in details
+        document.problem(place, _sentence(detail, own, model))
+        for place, model, own, detail in details
         # A list whose items are all wrong also counts as empty: one complaint is enough.
-        if not (detail["type"] == "too_short" and any(place == other[: len(place)] != other for other, _ in details))
+        if not (detail["type"] == "too_short" and any(place == other[: len(place)] != other for other, *_ in details))
     ]
     return sorted(found, key=lambda problem: problem.line)
 

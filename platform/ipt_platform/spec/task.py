@@ -1,18 +1,30 @@
 """The task file: which degradation a task undoes, how it is trained and how it is tested."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from ipt_platform.data.degradations import build_degradation
 from ipt_platform.data.degradations.base import Degradation
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text
-from ipt_platform.spec.problems import problems_of
-from ipt_platform.spec.source import Document, parse_yaml
+from ipt_platform.spec.problems import problems_of, shown
+from ipt_platform.spec.recipe import problems_in, problems_of_params, with_params
+from ipt_platform.spec.source import parse_yaml
 from ipt_platform.spec.words import TaskStage, did_you_mean
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, dict | list):
+        raise ValueError(f"expected {{name: ..., parameters}} or a list of those, found {shown(value)}")
+    return value
+
+
+Degraded = Annotated[Any, BeforeValidator(_spelled)]
 
 
 class TaskSpec(Spec):
@@ -25,34 +37,45 @@ class TaskSpec(Spec):
     stage: TaskStage = Field(
         description="elementary: trained together with the backbone; downstream: a bias on a frozen backbone."
     )
-    degradation: dict[str, Any] = Field(
-        description="name: the degradation; and its training parameters (units as in the degradation's reference)."
+    degradation: Degraded = Field(
+        description="name: the degradation; and its training parameters, as docs/degradations.md has them. Or a list of "
+        "such steps, applied in order, each with the probability of its `probability`."
     )
     evaluate: Replacements = Field(
-        default_factory=dict, description="Parameters that replace the training ones in frozen test sets."
+        default_factory=dict,
+        description="Parameters that replace the training ones in frozen test sets; those of a step below its name.",
     )
     quantize: bool = Field(
         default=False, description="Round degraded pictures to 8 bits (clipping them) before the network sees them."
     )
     instructions: Many[Text] = Field(default=(), description="Sentences with which a person may ask for this task.")
 
+    @property
+    def tested(self) -> Any:
+        """The degradation of frozen test sets, as a file would spell it: `evaluate` wins over `degradation`.
+
+        Raises:
+            SpecError: A key of `evaluate` is no parameter and no step.
+        """
+        return with_params(self.degradation, self.evaluate)
+
     def training(self, params: Mapping[str, Any]) -> Degradation:
         """The degradation of training pairs; `params` (of the job) win over the task's own.
 
         Raises:
             pydantic.ValidationError: A parameter is unknown or out of range.
-            SpecError: The degradation's name is unknown.
+            SpecError: A key of `params` is no parameter and no step.
         """
-        return build_degradation({**self.degradation, **params})
+        return build_degradation(with_params(self.degradation, params))
 
     def testing(self, params: Mapping[str, Any]) -> Degradation:
         """The degradation of frozen test sets; `params` win over `evaluate`, which wins over `degradation`.
 
         Raises:
             pydantic.ValidationError: A parameter is unknown or out of range.
-            SpecError: The degradation's name is unknown.
+            SpecError: A key of `params` is no parameter and no step.
         """
-        return build_degradation({**self.degradation, **self.evaluate, **params})
+        return build_degradation(with_params(self.tested, params))
 
 
 def task_names() -> list[str]:
@@ -83,27 +106,13 @@ def parse_task(text: str, file: str) -> TaskSpec:
         task = TypeAdapter(TaskSpec).validate_python(document.value)
     except ValidationError as error:
         raise SpecError(problems_of(error, TaskSpec, document)) from error
-    problems = _judged(document, "degradation", lambda: task.training({}))
+    problems = problems_in(task.degradation, document, ("degradation",))
     # A mistake in `degradation` shows in both; what `evaluate` does not write is not its mistake.
-    own = {("evaluate", key) for key in task.evaluate}
-    problems += [each for each in _judged(document, "evaluate", lambda: task.testing({})) if _key(each) in own]
+    replacing = problems_of_params(task.degradation, task.evaluate, document, ("evaluate",))
+    problems += [problem for problem in replacing if problem.path != "evaluate" or not problems]
     if problems:
         raise SpecError(problems)
     return task
-
-
-def _judged(document: Document, section: str, build: Callable[[], Degradation]) -> list[Problem]:
-    try:
-        build()
-    except ValidationError as error:
-        return problems_of(error, None, document, (section,))
-    except SpecError as error:
-        return [document.problem((section, "name"), problem.message) for problem in error.problems]
-    return []
-
-
-def _key(problem: Problem) -> tuple[str, ...]:
-    return tuple(problem.path.split(".")[:2])
 
 
 def _folder() -> Any:

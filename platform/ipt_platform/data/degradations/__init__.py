@@ -1,16 +1,14 @@
 """Damage to clean photographs, drawn on the fly: one file per family, numpy and OpenCV only."""
 
-from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture
 from ipt_platform.data.degradations.blur import MotionBlur
+from ipt_platform.data.degradations.compose import build
 from ipt_platform.data.degradations.haze import Haze
 from ipt_platform.data.degradations.noise import GaussianNoise
 from ipt_platform.data.degradations.rain import Rain
 from ipt_platform.data.degradations.snow import Snow
-from ipt_platform.errors import Problem, SpecError
 
 __all__ = ["DEGRADATIONS", "Degradation", "Draw", "Frame", "Params", "Picture", "build_degradation"]
 
@@ -24,23 +22,11 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
 """Every family by the word that task files use."""
 
 
-def build_degradation(spec: Mapping[str, Any]) -> Degradation:
-    """Build a degradation from `{"name": <family>, **parameters}`.
+def build_degradation(spec: Any) -> Degradation:
+    """Build a degradation from `{"name": <family>, **parameters}`, from a bare name, or from a list of both: a chain.
 
     Raises:
-        SpecError: the name is missing or unknown.
-        pydantic.ValidationError: a parameter is unknown, of the wrong type or out of its range.
+        pydantic.ValidationError: A name is missing or unknown; a parameter is unknown, of the wrong type or out of its
+            range. Every such problem, with its place.
     """
-    name = spec.get("name")
-    family = DEGRADATIONS.get(name) if isinstance(name, str) else None
-    if family is None:
-        raise SpecError([Problem(_unknown(name), path="degradation.name")])
-    return family.model_validate({key: value for key, value in spec.items() if key != "name"})
-
-
-def _unknown(name: object) -> str:
-    known = f"the families are {', '.join(DEGRADATIONS)}"
-    if name is None:
-        return f"a degradation needs a name; {known}"
-    near = get_close_matches(str(name), DEGRADATIONS, n=1)
-    return f"unknown degradation {name!r}; " + (f"did you mean {near[0]!r}? " if near else "") + known
+    return build(spec, DEGRADATIONS)
