@@ -8,17 +8,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipt_platform.data.degradations import DEGRADATIONS, Frame, build_degradation
-from ipt_platform.data.degradations.blur import kernel_radius, path_kernel, shake_path
+from ipt_platform.data.degradations.kernels import kernel_radius, path_kernel, shake_path
 from ipt_platform.data.degradations.splat import splat
 
 ZERO = {
     "gaussian-noise": {"sigma": 0},
     "motion-blur": {"length": 0},
+    "linear-motion-blur": {"length": 0},
+    "gaussian-blur": {"sigma_x": 0},
+    "defocus-blur": {"radius": 0.5},
+    "sharpen": {"amount": 0},
+    "low-resolution": {"scale": 1, "quantize": False},
+    "resample": {"scale": 1},
     "haze": {"beta": 0},
     "rain": {"density": 0},
     "snow": {"density": 0, "veil": 0},
 }
 """What makes each family do nothing."""
+
+NEVER_NOTHING = {
+    "sinc-blur": "a circle of frequencies never holds the corners of the spectrum",
+}
+"""Families that have no zero strength, and why."""
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -60,7 +71,7 @@ def test_params_after_json_rebuild_the_pair(name, seed, size):
     assert degradation.apply(clean, json.loads(json.dumps(params))).tobytes() == degraded.tobytes()
 
 
-@pytest.mark.parametrize("name", DEGRADATIONS)
+@pytest.mark.parametrize("name", [name for name in DEGRADATIONS if name not in NEVER_NOTHING])
 @settings(max_examples=10, deadline=None)
 @given(seed=seeds, size=sizes)
 def test_zero_strength_is_the_identity(name, seed, size):

@@ -3,11 +3,13 @@
 from typing import Any
 
 from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture
-from ipt_platform.data.degradations.blur import MotionBlur
+from ipt_platform.data.degradations.blur import DefocusBlur, GaussianBlur, LinearMotionBlur, MotionBlur
 from ipt_platform.data.degradations.compose import build
 from ipt_platform.data.degradations.haze import Haze
 from ipt_platform.data.degradations.noise import GaussianNoise
 from ipt_platform.data.degradations.rain import Rain
+from ipt_platform.data.degradations.resolution import LowResolution, Resample
+from ipt_platform.data.degradations.sharpness import Sharpen, SincBlur
 from ipt_platform.data.degradations.snow import Snow
 
 __all__ = ["DEGRADATIONS", "Degradation", "Draw", "Frame", "Params", "Picture", "build_degradation"]
@@ -15,6 +17,13 @@ __all__ = ["DEGRADATIONS", "Degradation", "Draw", "Frame", "Params", "Picture", 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "gaussian-noise": GaussianNoise,
     "motion-blur": MotionBlur,
+    "linear-motion-blur": LinearMotionBlur,
+    "gaussian-blur": GaussianBlur,
+    "defocus-blur": DefocusBlur,
+    "sinc-blur": SincBlur,
+    "sharpen": Sharpen,
+    "low-resolution": LowResolution,
+    "resample": Resample,
     "haze": Haze,
     "rain": Rain,
     "snow": Snow,

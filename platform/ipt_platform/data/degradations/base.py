@@ -121,6 +121,16 @@ def within(low: float, high: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _whole(draw: Draw) -> Draw:
+    if draw.choices is None or any(not value.is_integer() for value in draw.choices):
+        raise ValueError("expected whole numbers, one by one: 3 or {choices: [2, 3, 4]}")
+    return draw
+
+
+whole = AfterValidator(_whole)
+"""A bound for a field: a draw of anything but whole numbers is refused; write `scale: Annotated[Draw, whole]`."""
+
+
 def draw_key(rng: np.random.Generator) -> int:
     """Draw the key of a generator of its own, to be stored in params and opened with `keyed`."""
     return int(rng.integers(_KEYS))
@@ -150,6 +160,14 @@ class Degradation(BaseModel, ABC):
     def margin(self) -> int:
         """Pixels of context a crop needs on every side, so that its trimmed result equals the crop of the whole."""
         return 0
+
+    @property
+    def upscale(self) -> int:
+        """How many times smaller a side of the file that people have is than the degraded picture made here.
+
+        Restoration enlarges a file by so much first. 1 but for super-resolution; the smallest where it is drawn.
+        """
+        return 1
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Params:

@@ -1,10 +1,9 @@
-"""Motion blur by camera shake, the damage of the deblur task: a random path of the camera, splatted into a kernel."""
+"""Blur: camera shake and motion, the damage of the deblur task; soft lenses and lenses out of focus."""
 
 from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ipt_platform.data.degradations.base import (
     Degradation,
@@ -12,20 +11,32 @@ from ipt_platform.data.degradations.base import (
     Frame,
     Params,
     Picture,
+    constant,
     draw_key,
     keyed,
     uniform,
+    whole,
     within,
 )
-from ipt_platform.data.degradations.splat import splat
+from ipt_platform.data.degradations.kernels import (
+    Kernel,
+    Shape,
+    convolve,
+    disk_kernel,
+    disk_radius,
+    gaussian_kernel,
+    gaussian_reach,
+    kernel_radius,
+    line_path,
+    path_kernel,
+    shake_path,
+)
 
 GAMMA = 2.2
 """The camera curve that the GoPro set is made with (Nah et al., CVPR 2017): light = value ** 2.2."""
 
-_STEP = 0.125
-"""Distance between samples of a path in pixels: far below one, so that the sum is the line integral."""
-
 _LONGEST = 128.0
+_LARGEST_KERNEL = 32
 
 
 class MotionBlur(Degradation):
@@ -66,76 +77,116 @@ class MotionBlur(Degradation):
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Convolve with the kernel of the drawn path; borders are reflected (without repeating the edge)."""
         path = shake_path(params["length"], params["wander"], params["shakes"], keyed(params["key"]))
-        kernel = path_kernel(path, kernel_radius(params["length"]))
-        if not self.linear_light:
-            return convolve(clean, kernel)
-        light = np.asarray(cv2.pow(np.maximum(clean, 0), GAMMA), np.float32)
-        # Fourier convolution may leave zeros a rounding error below zero, which has no root.
-        return np.asarray(cv2.pow(np.maximum(convolve(light, kernel), 0), 1 / GAMMA), np.float32)
+        return _blur(clean, path_kernel(path, kernel_radius(params["length"])), self.linear_light)
 
 
-def kernel_radius(length: float) -> int:
-    """Radius in pixels that holds every path of a length: no point lies farther than length/2 from the mean."""
-    return int(np.ceil(length / 2))
+class LinearMotionBlur(Degradation):
+    """y = k * x, k a straight line of equal weights: a camera or an object that moves at constant speed.
 
-
-def shake_path(length: float, wander: float, shakes: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw the path of a shaking camera, sampled at equal times.
-
-    Args:
-        length: of the path, in pixels.
-        wander: standard deviation in radians of the heading's Brownian walk over the whole path.
-        shakes: expected number of sudden reversals (Poisson).
-        rng: draws heading, walk and reversals.
-
-    Returns:
-        [N, 2] float64, row and column in pixels, mean zero.
+    The line is splatted sub-pixel, so that its length and direction are any real numbers.
     """
-    steps = max(8, int(np.ceil(length / _STEP)))
-    turns = rng.standard_normal(steps) * (wander / np.sqrt(steps))
-    jolts = rng.poisson(shakes)
-    at = rng.integers(steps, size=jolts)
-    np.add.at(turns, at, np.pi + rng.uniform(-0.5, 0.5, size=jolts))
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(turns)
-    pace = np.stack((np.sin(heading), np.cos(heading)), axis=1) * (length / steps)
-    # Each sample stands in the middle of its step, where it represents the step best.
-    path = np.cumsum(pace, axis=0) - pace / 2
-    return path - path.mean(axis=0)
+
+    name: ClassVar[str] = "linear-motion-blur"
+
+    length: Annotated[Draw, within(0, _LONGEST)] = uniform(5, 31)
+    """Length of the line in pixels; 0 is no blur."""
+    angle: Annotated[Draw, within(-180, 180)] = uniform(-90, 90)
+    """Direction in degrees from the horizontal; positive leads down to the right."""
+    linear_light: bool = False
+    """Blur light (x^2.2) instead of grey values."""
+
+    @property
+    def margin(self) -> int:
+        """Radius of the largest kernel that can be drawn."""
+        return kernel_radius(self.length.high)
+
+    def draw(self, rng: np.random.Generator) -> Params:
+        """Draw the length and the direction."""
+        return {"length": self.length.sample(rng), "angle": self.angle.sample(rng)}
+
+    def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
+        """Convolve with the drawn line; borders are reflected (without repeating the edge)."""
+        path = line_path(params["length"], params["angle"])
+        return _blur(clean, path_kernel(path, kernel_radius(params["length"])), self.linear_light)
 
 
-def path_kernel(path: NDArray, radius: int) -> NDArray[np.float32]:
-    """Turn a path into a blur kernel by sub-pixel splatting.
+class GaussianBlur(Degradation):
+    """y = k * x, k a Gaussian of one or two widths, a generalized one, or a plateau (`gaussian_kernel`).
 
-    Args:
-        path: [N, 2] row and column in pixels, relative to the centre of the kernel; equal times between samples.
-        radius: the kernel reaches this many pixels from its centre.
-
-    Returns:
-        [2*radius+1, 2*radius+1] float32, non-negative, sum one.
-
-    Raises:
-        ValueError: the path leaves the kernel.
+    Together, drawn one of them at a time, these are the soft lenses of Real-ESRGAN (Wang et al., ICCVW 2021):
+    isotropic with `sigma_x` alone, anisotropic with `sigma_y` too; generalized where `beta` is not 1.
     """
-    reach = float(np.abs(path).max())
-    if reach > radius + 1e-9:
-        raise ValueError(f"the path reaches {reach:.2f} pixels from its centre; a kernel of radius {radius} cannot hold it")
-    size = 2 * radius + 1
-    weights = np.full(len(path), 1 / len(path))
-    return splat(path[:, 0] + radius, path[:, 1] + radius, weights, size, size).astype(np.float32)
+
+    name: ClassVar[str] = "gaussian-blur"
+
+    shape: Shape = "gaussian"
+    """Profile over q, the squared distance in sigmas: gaussian, exp(-q^beta / 2), or plateau, 1 / (1 + q^beta)."""
+    sigma_x: Annotated[Draw, within(0, 10)] = uniform(0.2, 3.0)
+    """Width in pixels; 0 is no blur."""
+    sigma_y: Annotated[Draw, within(0, 10)] | None = None
+    """Width in pixels across `angle`, drawn on its own; null: round, as wide as `sigma_x`."""
+    angle: Annotated[Draw, within(-180, 180)] = uniform(-90, 90)
+    """Direction of `sigma_x` in degrees from the horizontal; positive leads down to the right."""
+    beta: Annotated[Draw, within(0.25, 8)] = constant(1)
+    """Exponent of the profile: 1 is the plain one, more has a flatter middle and steeper sides."""
+    radius: Annotated[Draw, within(1, _LARGEST_KERNEL), whole] = constant(_LARGEST_KERNEL)
+    """Whole pixels from the centre of the kernel to its side, at most; it ends earlier where it has faded out."""
+
+    @property
+    def margin(self) -> int:
+        """Radius of the largest kernel that can be drawn."""
+        widest = max(self.sigma_x.high, self.sigma_y.high if self.sigma_y else 0)
+        return self._radius(self.radius.high, widest, self.beta.low)
+
+    def draw(self, rng: np.random.Generator) -> Params:
+        """Draw widths, direction, exponent and size of the kernel."""
+        sigma = self.sigma_x.sample(rng)
+        return {
+            "sigma_x": sigma,
+            "sigma_y": self.sigma_y.sample(rng) if self.sigma_y else sigma,
+            "angle": self.angle.sample(rng) if self.sigma_y else 0.0,
+            "beta": self.beta.sample(rng),
+            "radius": int(self.radius.sample(rng)),
+        }
+
+    def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
+        """Convolve with the drawn kernel; borders are reflected (without repeating the edge)."""
+        widths, beta = (params["sigma_x"], params["sigma_y"]), params["beta"]
+        radius = self._radius(params["radius"], max(widths), beta)
+        return convolve(clean, gaussian_kernel(self.shape, *widths, params["angle"], beta, radius))
+
+    def _radius(self, most: float, sigma: float, beta: float) -> int:
+        return min(int(most), gaussian_reach(self.shape, sigma, beta))
 
 
-def convolve(picture: Picture, kernel: NDArray[np.float32]) -> Picture:
-    """Convolve each channel, y[p] = sum_u k[u] x[p-u], reflecting borders without repeating the edge.
+class DefocusBlur(Degradation):
+    """y = k * x, k a disk: what an open lens makes of a plane out of focus."""
 
-    Args:
-        picture: [H, W, 3] float32.
-        kernel: [2R+1, 2R+1] float32.
+    name: ClassVar[str] = "defocus-blur"
 
-    Returns:
-        [H, W, 3] float32, a new array.
-    """
-    if kernel.size == 1:
-        return picture * kernel[0, 0]
-    # OpenCV correlates; convolution turns the kernel by 180 degrees.
-    turned = np.ascontiguousarray(kernel[::-1, ::-1])
-    return np.asarray(cv2.filter2D(picture, -1, turned, borderType=cv2.BORDER_REFLECT_101), np.float32)
+    radius: Annotated[Draw, within(0, _LARGEST_KERNEL)] = uniform(1.0, 8.0)
+    """Radius of the disk in pixels, any real number; up to 0.5 is no blur."""
+    linear_light: bool = False
+    """Blur light (x^2.2) instead of grey values: bright points become bright disks."""
+
+    @property
+    def margin(self) -> int:
+        """Radius of the largest kernel that can be drawn."""
+        return disk_radius(self.radius.high)
+
+    def draw(self, rng: np.random.Generator) -> Params:
+        """Draw the radius."""
+        return {"radius": self.radius.sample(rng)}
+
+    def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
+        """Convolve with the drawn disk; borders are reflected (without repeating the edge)."""
+        return _blur(clean, disk_kernel(params["radius"]), self.linear_light)
+
+
+def _blur(clean: Picture, kernel: Kernel, linear_light: bool) -> Picture:
+    """Convolve grey values, or the light that they stand for."""
+    if not linear_light:
+        return convolve(clean, kernel)
+    light = np.asarray(cv2.pow(np.maximum(clean, 0), GAMMA), np.float32)
+    # Fourier convolution may leave zeros a rounding error below zero, which has no root.
+    return np.asarray(cv2.pow(np.maximum(convolve(light, kernel), 0), 1 / GAMMA), np.float32)
