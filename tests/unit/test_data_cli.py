@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ipt_platform.cli.data import app, parse_size
 from ipt_platform.data.index import index_path
-from ipt_platform.errors import DataError, NotFoundError, RefusedError
+from ipt_platform.errors import DataError, NotFoundError, RefusedError, UsageError
 
 
 @pytest.fixture
@@ -58,6 +58,44 @@ def test_people_are_told_in_words(photos, tmp_path):
     assert "left out: bad.png: Not a PNG" in said.stdout
     assert "1 other files: notes.txt" in said.stdout
     assert "1 shards, 4 pictures" in run("verify", tmp_path / "out/*.tar").stdout
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    for number in range(3):
+        for name, value in ((f"rainy/rain-{number}.png", 9), (f"clean/norain-{number}.png", number)):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            Image.fromarray(np.full((20, 20, 3), value, np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def test_pairs_are_packed_verified_and_indexed(pairs):
+    out = pairs / "out"
+    packed = as_json("pack", pairs / "clean", out, "--pairs", pairs / "rainy")
+
+    assert (packed["pairs"], packed["images"], packed["matched"]) == (3, 3, {"word": 3})
+    verified = as_json("verify", out)
+    assert (verified["images"], verified["pairs"], verified["problems"]) == (3, 3, [])
+    assert as_json("index", out, "--force")["made"] == packed["shards"]
+    assert "3 pictures (3 of them pairs)" in run("verify", out).stdout
+    said = run("pack", pairs / "clean", pairs / "again", "--pairs", pairs / "rainy", "--match", r"-(\d)").stdout
+    assert "again: 3 pairs in 1 shards" in said
+    assert "pairs found by  pattern 3" in said
+
+
+def test_what_is_wrong_with_pairs_is_said(pairs):
+    (pairs / "clean/norain-1.png").unlink()
+    with pytest.raises(DataError, match=r"rain-1\.png: no clean picture belongs to it") as caught:
+        run("pack", pairs / "clean", pairs / "out", "--pairs", pairs / "rainy")
+    assert "1 of 3 pairs or pictures cannot be used, nothing was written" in str(caught.value)
+    assert "say with --match what belongs together, or leave them out with --skip-bad" in str(caught.value)
+    assert as_json("pack", pairs / "clean", pairs / "out", "--pairs", pairs / "rainy", "--skip-bad")["pairs"] == 2
+    with pytest.raises(UsageError, match="--match says which pictures are pairs"):
+        run("pack", pairs / "clean", pairs / "new", "--match", "x")
+    wrong = run("pack", pairs / "clean", pairs / "new", "--pairs", pairs / "rainy", "--match", "(x")
+    assert wrong.exit_code == 2
+    assert "no regular expression" in wrong.stderr
+    assert not (pairs / "new").exists()
 
 
 def test_verify_ends_with_a_code_of_its_own_where_something_is_wrong(photos, tmp_path):

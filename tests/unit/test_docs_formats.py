@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ipt_platform.checkpoint.state import FORMAT, state_files
-from ipt_platform.data.index import ShardIndex
+from ipt_platform.data.index import MemberEntry, ShardIndex, half_of
 from ipt_platform.evaluate.report import make_report
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.observe.events import EVENT_TYPES
@@ -23,8 +23,8 @@ def first_column(text: str) -> list[str]:
     return re.findall(r"^\| `([^|`]+)`", text, re.MULTILINE)
 
 
-def example(title: str) -> str:
-    return re.findall(r"^```json\n(.*?)^```", section(title), re.DOTALL | re.MULTILINE)[0]
+def example(title: str, number: int = 0) -> str:
+    return re.findall(r"^```json\n(.*?)^```", section(title), re.DOTALL | re.MULTILINE)[number]
 
 
 def test_the_event_types_are_those_of_the_code():
@@ -37,6 +37,14 @@ def test_the_index_shown_is_one():
     index = ShardIndex.model_validate_json(example("Shards"))
 
     assert index.members[0].key == "astronaut"
+
+
+def test_the_pair_shown_is_one():
+    entry = MemberEntry.model_validate_json(example("Shards", 1))
+
+    assert entry.degraded
+    assert [half_of(file.name) for file in entry.files] == ["clean", "degraded"]
+    assert entry.degraded.offset == entry.offset + -(-entry.size // 512) * 512 + 512  # the next block but one
 
 
 def test_the_report_has_the_keys_of_the_page():

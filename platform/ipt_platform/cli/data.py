@@ -1,4 +1,4 @@
-"""`data pack`, `data index`, `data verify` and `data sample`: clean photographs to shards, and whether shards are whole."""
+"""`data pack`, `index`, `verify`, `sample` and `preview`: photographs to shards, whether those are whole, what they give."""
 
 import os
 import re
@@ -14,10 +14,11 @@ from ipt_platform.cli.output import Json, emit, pairs, say
 from ipt_platform.cli.progress import progress_bar
 from ipt_platform.data.index import ensure_index
 from ipt_platform.data.pack import pack as pack_shards
+from ipt_platform.data.paired import pack_pairs
 from ipt_platform.data.sample import build_sample
 from ipt_platform.data.shards import expand_shards
 from ipt_platform.data.shards import verify as verify_shards
-from ipt_platform.errors import DataError, ExitCode, IptError
+from ipt_platform.errors import DataError, ExitCode, IptError, UsageError
 
 app = typer.Typer(name="data", no_args_is_help=True, add_completion=False)
 
@@ -38,9 +39,17 @@ def parse_size(text: str) -> int:
     return size
 
 
+def parse_pattern(text: str) -> re.Pattern[str]:
+    """A regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise typer.BadParameter(f"{text!r} is no regular expression: {error}") from error
+
+
 @app.callback()
 def _data() -> None:
-    """Pack clean photographs into shards, and check them."""
+    """Pack clean photographs into shards, check them, and look at the pairs they give."""
     # every bad picture is named by us; OpenCV would add a line of its own about some of them
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -52,16 +61,33 @@ def pack(
     shard_size: Annotated[
         int, typer.Option("--shard-size", parser=parse_size, metavar="SIZE", help="Close a shard once it holds so much.")
     ] = "256MB",  # pyright: ignore[reportArgumentType] - typer parses the default as it parses an argument
+    degraded: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs", metavar="DEGRADED", help="Pack pairs: folder of degraded pictures whose clean ones are in DIR."
+        ),
+    ] = None,
+    pattern: Annotated[
+        re.Pattern[str] | None,
+        typer.Option("--match", parser=parse_pattern, metavar="REGEX", help="Pairs are names with equal groups: '(\\d+)'."),
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be used.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Pack photographs into WebDataset shards with an index beside each; all of it, or nothing."""
-    with progress_bar("packing pictures") as progress:
-        report = pack_shards(folder, out, shard_size, skip_bad, threads=_threads(), progress=progress)
+    """Pack photographs, or pairs, into WebDataset shards with an index beside each; all of it, or nothing."""
+    if pattern and not degraded:
+        raise UsageError("--match says which pictures are pairs: name the folder of the degraded ones with --pairs")
+    rules: dict[str, int] = {}
+    with progress_bar("packing pairs" if degraded else "packing pictures") as progress:
+        if degraded:
+            report, rules = pack_pairs(degraded, folder, out, pattern, shard_size, skip_bad, _threads(), progress)
+        else:
+            report = pack_shards(folder, out, shard_size, skip_bad, threads=_threads(), progress=progress)
 
     def render(to: Console) -> None:
-        say(to, f"{out}: {report.images} pictures in {len(report.shards)} shards")
-        pairs(to, [("bytes", f"{report.bytes:,}"), ("left alone", _some(report.ignored))])
+        say(to, f"{out}: {report.images} {'pairs' if degraded else 'pictures'} in {len(report.shards)} shards")
+        found = ", ".join(f"{rule} {count}" for rule, count in rules.items())
+        pairs(to, [("bytes", f"{report.bytes:,}"), ("pairs found by", found), ("left alone", _some(report.ignored))])
         for name, reason in report.bad:
             say(to, f"  left out: {name}: {reason}")
 
@@ -71,6 +97,7 @@ def pack(
         "bytes": report.bytes,
         "bad": [{"name": name, "reason": reason} for name, reason in report.bad],
         "ignored": report.ignored,
+        **({"pairs": report.images, "matched": rules} if degraded else {}),
     }
     emit(data, as_json, render)
 
@@ -107,11 +134,13 @@ def verify(shards: Shards, as_json: Json = False) -> None:
         for problem in report.problems:
             say(to, str(problem))
         verdict = f"{len(report.problems)} problems" if report.problems else "all whole"
-        say(to, f"{report.shards} shards, {report.images} pictures, {report.bytes:,} bytes: {verdict}")
+        paired = f" ({report.pairs} of them pairs)" if report.pairs else ""
+        say(to, f"{report.shards} shards, {report.images} pictures{paired}, {report.bytes:,} bytes: {verdict}")
 
     data = {
         "shards": report.shards,
         "images": report.images,
+        "pairs": report.pairs,
         "bytes": report.bytes,
         "problems": [{"shard": str(each.shard), "member": each.member, "reason": each.reason} for each in report.problems],
     }

@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PackReport:
-    """What was packed: shard paths, number of pictures, their bytes, bad pictures (name, reason), files left alone."""
+    """What was packed: shard paths, number of pictures or pairs, their bytes, bad pictures (name, reason), files left alone."""
 
     shards: list[Path]
     images: int
@@ -108,9 +108,17 @@ class PictureWriter:
 
     def write(self, source: Source, data: bytes) -> None:
         """Add a picture."""
-        self._writer.write({"__key__": source.key, source.suffix: data})
+        self._add(source.key, {source.suffix: data})
+
+    def write_pair(self, degraded: Source, clean: Source, data: tuple[bytes, bytes]) -> None:
+        """Add a pair under the key of its degraded half, the bytes of that half first; it counts as one picture."""
+        names = f"degraded.{degraded.suffix}", f"clean.{clean.suffix}"
+        self._add(degraded.key, dict(zip(names, data, strict=True)))
+
+    def _add(self, key: str, files: dict[str, bytes]) -> None:
+        self._writer.write({"__key__": key} | files)
         self.images += 1
-        self.bytes += len(data)
+        self.bytes += sum(map(len, files.values()))
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +145,15 @@ def read_picture_file(path: Path) -> bytes:
     Raises:
         DataError: It cannot be read, is too large, or does not decode.
     """
+    return read_picture(path)[0]
+
+
+def read_picture(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """Bytes of a picture file that decodes, and its width and height in pixels.
+
+    Raises:
+        DataError: As `read_picture_file`.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_MEMBER_BYTES:
@@ -144,8 +161,8 @@ def read_picture_file(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}.") from error
-    decode_rgb(data)
-    return data
+    height, width, _ = decode_rgb(data).shape
+    return data, (width, height)
 
 
 def _checked(source: Source) -> bytes | DataError:

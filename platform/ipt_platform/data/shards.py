@@ -29,10 +29,11 @@ class ShardProblem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was checked and what was found wrong."""
+    """What was checked (`pairs` of the `images` have a degraded half) and what was found wrong."""
 
     shards: int
     images: int
+    pairs: int
     bytes: int
     problems: list[ShardProblem]
 
@@ -102,7 +103,7 @@ def verify(
         threads: How many pictures are read and decoded at a time.
         progress: Told (shards done, shards in all) after each one.
     """
-    images = size = 0
+    images = pairs = size = 0
     problems: list[ShardProblem] = []
     for done, shard in enumerate(shards, 1):
         index, found = _verify_index(shard)
@@ -112,9 +113,10 @@ def verify(
             checks = ordered_map(lambda each, at=shard: _verify_file(at, *each), files, threads, 2 * threads)
             problems += [problem for problem in checks if problem]
             images += len(index.members)
+            pairs += index.pairs
             size += index.bytes
         progress(done, len(shards))
-    return VerifyReport(len(shards), images, size, problems)
+    return VerifyReport(len(shards), images, pairs, size, problems)
 
 
 def _verify_index(shard: Path) -> tuple[ShardIndex | None, list[ShardProblem]]:
