@@ -13,6 +13,10 @@ from ipt_platform.data.degradations.splat import splat
 
 ZERO = {
     "gaussian-noise": {"sigma": 0},
+    "poisson-noise": {"shot": 0},
+    "speckle-noise": {"contrast": 0},
+    "impulse-noise": {"share": 0},
+    "camera-noise": {"shot": 0},
     "motion-blur": {"length": 0},
     "linear-motion-blur": {"length": 0},
     "gaussian-blur": {"sigma_x": 0},
@@ -23,11 +27,13 @@ ZERO = {
     "haze": {"beta": 0},
     "rain": {"density": 0},
     "snow": {"density": 0, "veil": 0},
+    "lowlight": {"alpha": 1, "beta": 1, "gamma": 1, "power": 1, "shot": 0, "sigma": 0},
 }
 """What makes each family do nothing."""
 
 NEVER_NOTHING = {
     "sinc-blur": "a circle of frequencies never holds the corners of the spectrum",
+    "jpeg": "even quality 100 rounds colours and coefficients",
 }
 """Families that have no zero strength, and why."""
 

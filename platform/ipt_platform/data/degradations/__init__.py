@@ -4,9 +4,12 @@ from typing import Any
 
 from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture
 from ipt_platform.data.degradations.blur import DefocusBlur, GaussianBlur, LinearMotionBlur, MotionBlur
+from ipt_platform.data.degradations.camera import CameraNoise
 from ipt_platform.data.degradations.compose import build
 from ipt_platform.data.degradations.haze import Haze
-from ipt_platform.data.degradations.noise import GaussianNoise
+from ipt_platform.data.degradations.jpeg import Jpeg
+from ipt_platform.data.degradations.lowlight import LowLight
+from ipt_platform.data.degradations.noise import GaussianNoise, ImpulseNoise, PoissonNoise, SpeckleNoise
 from ipt_platform.data.degradations.rain import Rain
 from ipt_platform.data.degradations.resolution import LowResolution, Resample
 from ipt_platform.data.degradations.sharpness import Sharpen, SincBlur
@@ -16,6 +19,10 @@ __all__ = ["DEGRADATIONS", "Degradation", "Draw", "Frame", "Params", "Picture", 
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "gaussian-noise": GaussianNoise,
+    "poisson-noise": PoissonNoise,
+    "speckle-noise": SpeckleNoise,
+    "impulse-noise": ImpulseNoise,
+    "camera-noise": CameraNoise,
     "motion-blur": MotionBlur,
     "linear-motion-blur": LinearMotionBlur,
     "gaussian-blur": GaussianBlur,
@@ -27,6 +34,8 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
     "haze": Haze,
     "rain": Rain,
     "snow": Snow,
+    "lowlight": LowLight,
+    "jpeg": Jpeg,
 }
 """Every family by the word that task files use."""
 

@@ -103,12 +103,23 @@ def smooth_luminance(picture: Picture) -> Map:
     Returns:
         [H, W] float32 in [0, 1].
     """
-    luminance = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
-    mean = _box(luminance)
-    variance = _box(luminance * luminance) - mean * mean
+    return self_guided(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32))
+
+
+def self_guided(values: Map) -> Map:
+    """The guided filter with a map as its own guide: texture goes, steps stay; looks `REACH` far.
+
+    Args:
+        values: [H, W] float32, of about unit range.
+
+    Returns:
+        [H, W] float32.
+    """
+    mean = _box(values)
+    variance = _box(values * values) - mean * mean
     gain = np.asarray(variance / (variance + np.float32(_EPSILON)), np.float32)
     rest = np.asarray(mean - gain * mean, np.float32)
-    return _box(gain) * luminance + _box(rest)
+    return _box(gain) * values + _box(rest)
 
 
 def _fold(at: NDArray) -> NDArray:
