@@ -1,6 +1,7 @@
 """`evaluate` and `restore` from the command line, on a checkpoint written by the real writer, with a real model."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,41 @@ from ipt_platform.checkpoint.files import commit
 from ipt_platform.checkpoint.load import load_model
 from ipt_platform.checkpoint.state import state_files
 from ipt_platform.cli.main import main
+from ipt_platform.data.degradations.resize import imresize
 from ipt_platform.data.pack import pack
+from ipt_platform.errors import SpecError
 from ipt_platform.evaluate.protocols import to_uint8
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
-from ipt_platform.observe.rundir import create
+from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.restore.model import upscale_of
 
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory) -> Path:
-    """A run whose denoise bias differs from its deblur bias, with one usable checkpoint and a newer torn one."""
-    torch.manual_seed(0)
+    """A run whose denoise bias differs from its deblur bias, with one usable checkpoint and a newer torn one; and a run of
+    super-resolution, whose checkpoint came without the job.
+    """
     folder = tmp_path_factory.mktemp("storage")
+    run = write_run(folder, "a-run", ("denoise", "deblur"))
+    (run.checkpoints / "step-4").mkdir()
+    write_run(folder, "larger", ("sr4", "sr2"))
+    return folder
+
+
+def write_run(folder: Path, name: str, tasks: tuple[str, ...]) -> RunDir:
+    """A run with the checkpoint step-3 of an untrained model, in which the first task's bias is not zero."""
+    torch.manual_seed(0)
     backbone = build_backbone("iptv2-tiny")
     backbone.output.weight.data *= 0.02
-    biases = {task: TaskBias(backbone, {"output.weight": 2}) for task in ("denoise", "deblur")}
-    biases["denoise"].factor("output.weight", "B1").data.normal_(0, 0.002)
+    biases = {task: TaskBias(backbone, {"output.weight": 2}) for task in tasks}
+    biases[tasks[0]].factor("output.weight", "B1").data.normal_(0, 0.002)
     model = BiasedModel(backbone, biases)
-    run = create(folder, "a-run")
+    run = create(folder, name)
     run.new_attempt()
     files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-tiny", progress={})
-    commit(run.checkpoints, 3, files, lambda: None)
-    (run.checkpoints / "step-4").mkdir()
-    return folder
+    commit(run.checkpoints, 3, files, nullcontext)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +200,51 @@ def test_tiled_equals_whole_through_the_windows_and_grids_of_the_backbone(capsys
 
     assert np.abs(outputs[0] - outputs[1]).max() <= 1
     assert (outputs[0] != outputs[1]).mean() < 0.02
+
+
+def test_super_resolution_gives_a_picture_four_times_as_large(capsys, storage, photos, tmp_path):
+    out = tmp_path / "cat.png"
+
+    code, said, err = call(
+        capsys,
+        *("restore", photos / "cat.png", "-o", out, "--run", "larger", "--task", "sr4", "--storage", storage, "--json"),
+    )
+
+    assert code == 0, err
+    assert json.loads(said)["scale"] == 4
+    restored = np.asarray(Image.open(out))
+    assert restored.shape == (280, 360, 3)
+    model = load_model(storage / "larger" / "checkpoints" / "step-3", "sr4")
+    enlarged = imresize(np.asarray(Image.open(photos / "cat.png")) / np.float32(255), 4)
+    with torch.inference_mode():
+        expected = to_uint8(model(torch.from_numpy(enlarged).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy())
+    difference = np.abs(restored.astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+    assert (restored != to_uint8(enlarged)).mean() > 0.01
+
+
+def test_every_task_enlarges_by_its_own_scale_and_says_so(capsys, storage, photos, tmp_path):
+    for run, task, scale in (("larger", "sr2", 2), ("a-run", "denoise", 1)):
+        arguments = ("restore", photos / "cup.png", "-o", tmp_path / task, "--run", run, "--task", task, "--storage", storage)
+
+        code, said, _ = call(capsys, *arguments)
+
+        assert code == 0
+        assert ("2 times as wide and high" in said) == (scale == 2)
+        assert Image.open(tmp_path / task / "cup.png").size == (60 * scale, 60 * scale)
+
+
+def test_the_job_that_trained_a_task_says_how_much_it_enlarges(storage):
+    run = write_run(storage, "thrice", ("sr4", "denoise", "gone"))
+    job = {"apiVersion": "ipt/v1", "kind": "train", "name": "thrice", "model": {"backbone": "iptv2-tiny"}}
+    job |= {"tasks": {"sr4": {"params": {"scale": 3}}, "denoise": 1}, "data": {"shards": "moved/*.tar"}}
+    job |= {"train": {"stages": [{"steps": 1, "patch": 32, "images": 1}]}}
+    run.job.write_text(json.dumps(job))
+    checkpoint = run.checkpoints / "step-3"
+
+    assert [upscale_of(checkpoint, task) for task in ("sr4", "denoise", "sr2", "gone")] == [3, 1, 2, 1]
+
+    run.job.write_text(json.dumps(job | {"kind": "knit"}))
+    with pytest.raises(SpecError, match=r"job\.yaml.*not a job of this version"):
+        upscale_of(checkpoint, "sr4")

@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ipt_platform.errors import NotFoundError, RefusedError, UsageError
+from ipt_platform.data.degradations.resize import imresize
+from ipt_platform.errors import DataError, NotFoundError, RefusedError, UsageError
+from ipt_platform.restore.imageio import check_fits
 from ipt_platform.restore.run import RestoreReport, Work, plan_restore, restore_paths
 from ipt_platform.restore.tiles import restore_array
 
@@ -194,3 +196,75 @@ def test_a_picture_of_one_pixel_is_a_picture(tmp_path):
 
     assert len(report.done) == 1
     assert Image.open(io.BytesIO((tmp_path / "out/dot.png").read_bytes())).size == (1, 1)
+
+
+def test_a_picture_is_enlarged_before_the_model_sees_it_and_its_alpha_with_it(tmp_path):
+    pixels = RNG.integers(0, 256, (21, 30, 4), np.uint8)
+    pixels[:, :15, 3], pixels[:, 15:, 3] = 255, 0
+    Image.fromarray(pixels).save(tmp_path / "cut-out.png")
+    seen, told = [], []
+
+    def model(image):
+        seen.append(tuple(image.shape))
+        return image
+
+    report = restore_paths(
+        plan_restore([tmp_path / "cut-out.png"], tmp_path / "out"),
+        through(model, tile=192, overlap=64),
+        on_progress=lambda work, done, total: told.append((done, total)),
+        upscale=7,
+    )
+
+    assert report.failed == []
+    assert told == [(1, 2), (2, 2)]
+    assert [shape[2:] for shape in seen] == [(147, 192), (147, 82)]
+    restored = opened(tmp_path / "out/cut-out.png")
+    assert restored.shape == (147, 210, 4)
+    larger = imresize(pixels[..., :3].astype(np.float32) / 255, 7)
+    assert np.abs(restored[..., :3] / 255 - np.clip(larger, 0, 1)).max() <= 0.51 / 255
+    # Opaque stays opaque, transparent transparent, and the cut lies where it was.
+    assert (restored[:, :90, 3] == 255).all()
+    assert (restored[:, 120:, 3] == 0).all()
+    assert 100 < restored[:, 104:106, 3].mean() < 155
+
+
+def test_sixteen_bits_and_grey_stay_what_they_are_when_a_picture_is_enlarged(tmp_path):
+    grey = RNG.integers(0, 2**16, (12, 10), dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "scan.png")
+
+    restore_paths(plan_restore([tmp_path / "scan.png"], tmp_path / "out"), through(lambda x: x), upscale=2)
+
+    restored = opened(tmp_path / "out/scan.png")
+    assert restored.shape == (24, 20)
+    assert len(np.unique(restored)) > 256
+    larger = imresize((grey / 65535).astype(np.float32)[..., None], 2)[..., 0]
+    np.testing.assert_allclose(restored / 65535, np.clip(larger, 0, 1), atol=2e-5)
+
+
+def test_a_picture_that_would_become_too_large_is_refused_before_the_model_works(tmp_path):
+    photo(tmp_path / "in/a.png", 2, 16_000)
+    photo(tmp_path / "in/b.png", 2, 40)
+    seen = []
+
+    def model(picture, on_tile):
+        seen.append(picture.shape)
+        return picture
+
+    work = [Work(tmp_path / f"in/{name}.png", tmp_path / f"{name}.webp") for name in "ab"]
+    report = restore_paths(work, model, upscale=2)
+
+    assert "32000x4 pixels do not fit into .webp, which holds sides of up to 16383: name it .png" in report.failed[0][1]
+    assert seen == [(4, 80, 3)]
+    assert opened(tmp_path / "b.webp").shape == (4, 80, 3)
+    with pytest.raises(DataError, match="would have 20000x20000 pixels; at most 200000000"):
+        check_fits(20_000, 20_000, ".png")
+
+
+@pytest.mark.parametrize(("suffix", "side"), [(".webp", 16_383), (".jpg", 65_500), (".png", 70_000)])
+def test_the_longest_side_that_is_let_through_can_be_written(tmp_path, suffix, side):
+    photo(tmp_path / "long.png", 1, side)
+
+    report = restore_paths(plan_restore([tmp_path / "long.png"], tmp_path / f"out{suffix}"), lambda picture, on_tile: picture)
+
+    assert report.failed == []
+    assert Image.open(tmp_path / f"out{suffix}").size == (side, 1)

@@ -9,7 +9,7 @@ from rich.console import Console
 from ipt_platform.cli.output import Json, Storage, console, emit, say
 from ipt_platform.cli.progress import progress_bar
 from ipt_platform.errors import ExitCode
-from ipt_platform.restore.model import choose_device, find_weights, load_restorer
+from ipt_platform.restore.model import choose_device, find_weights, load_restorer, upscale_of
 from ipt_platform.restore.run import Work, plan_restore, restore_paths
 from ipt_platform.restore.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, check_sizes, restore_array
 
@@ -26,7 +26,10 @@ def restore(
     storage: Storage = "runs",
     as_json: Json = False,
 ) -> None:
-    """Restore pictures of any size; bad ones are named and the others restored (exit code 2)."""
+    """Restore pictures of any size; bad ones are named and the others restored (exit code 2).
+
+    A super-resolution task (sr2, sr3, sr4) gives pictures so many times as wide and high.
+    """
     check_sizes(tile, overlap)
     work = plan_restore(inputs, out, overwrite)
     where = choose_device(device)
@@ -35,6 +38,7 @@ def restore(
     for _, reason in weights.passed_over:
         say(notes, f"passed over: {reason}")
     model = load_restorer(weights.checkpoint, task, where)
+    scale = upscale_of(weights.checkpoint, task)
     places = {each: place for place, each in enumerate(work)}
     with progress_bar("restoring pictures") as progress:
 
@@ -43,11 +47,12 @@ def restore(
             progress(places[each] + (done / total if total else 1), len(work))
 
         report = restore_paths(
-            work, lambda picture, on_tile: restore_array(model, picture, where, tile, overlap, on_tile), told
+            work, lambda picture, on_tile: restore_array(model, picture, where, tile, overlap, on_tile), told, scale
         )
     data = {
         "checkpoint": str(weights.checkpoint),
         "task": task,
+        "scale": scale,
         "restored": [{"input": str(each.source), "output": str(each.target)} for each in report.done],
         "failed": [{"input": str(path), "reason": reason} for path, reason in report.failed],
     }
@@ -55,9 +60,10 @@ def restore(
     def render(to: Console) -> None:
         for path, reason in report.failed:
             say(notes, f"not restored: {path}: {reason}")
+        larger = f", {scale} times as wide and high" if scale > 1 else ""
         say(
             to,
-            f"{len(report.done)} of {len(work)} restored: {', '.join(str(each.target) for each in report.done[:4])}"
+            f"{len(report.done)} of {len(work)} restored{larger}: {', '.join(str(each.target) for each in report.done[:4])}"
             + (" ..." if len(report.done) > 4 else ""),
         )
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ipt_platform.data.header import Header, probe
+from ipt_platform.data.degradations.resize import imresize
+from ipt_platform.data.header import MAX_PIXELS, Header, probe
 from ipt_platform.data.image import decode_rgb, orient
 from ipt_platform.errors import DataError
 from ipt_platform.restore.profile import png_chunks, usable_profile, with_profile
 
 QUALITY = 95
+LARGEST_SIDE = {"png": 1_000_000, "jpeg": 65_500, "webp": 16_383}
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
@@ -42,6 +44,16 @@ class Picture:
     def with_rgb(self, rgb: np.ndarray) -> "Picture":
         """The same picture with other colours, `[H, W, 3]` float32."""
         return replace(self, rgb=rgb)
+
+    def enlarged(self, scale: int) -> "Picture":
+        """The same picture with both sides `scale` times as long, by `imresize`; alpha too."""
+        if scale == 1:
+            return self
+        alpha = self.alpha
+        if alpha is not None:
+            larger = imresize(alpha[..., None].astype(np.float32), scale)[..., 0]
+            alpha = np.rint(np.clip(larger, 0, np.iinfo(alpha.dtype).max)).astype(alpha.dtype)
+        return replace(self, rgb=imresize(self.rgb, scale), alpha=alpha)
 
 
 def read_picture(path: Path) -> Picture:
@@ -105,6 +117,15 @@ def format_of(suffix: str) -> str:
     if suffix.lower() not in FORMATS:
         raise DataError(f"cannot write {suffix or 'a file without suffix'}: expected one of {', '.join(FORMATS)}")
     return FORMATS[suffix.lower()]
+
+
+def check_fits(height: int, width: int, suffix: str) -> None:
+    """Raise DataError if a picture of this size is over the pixel cap, or too long for the format of the suffix."""
+    if height * width > MAX_PIXELS:
+        raise DataError(f"the restored picture would have {width}x{height} pixels; at most {MAX_PIXELS} are allowed")
+    largest = LARGEST_SIDE[format_of(suffix)]
+    if max(height, width) > largest:
+        raise DataError(f"{width}x{height} pixels do not fit into {suffix}, which holds sides of up to {largest}: name it .png")
 
 
 def _decode_unchanged(data: bytes, header: Header) -> tuple[np.ndarray, np.ndarray | None]:

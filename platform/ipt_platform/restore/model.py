@@ -4,13 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from ipt_platform.checkpoint.files import newest
 from ipt_platform.checkpoint.load import load_model
 from ipt_platform.checkpoint.state import read_state
-from ipt_platform.errors import CheckpointError, UsageError
+from ipt_platform.errors import CheckpointError, Problem, SpecError, UsageError
 from ipt_platform.observe.rundir import find_run
+from ipt_platform.spec.job import JOB
+from ipt_platform.spec.source import load_yaml
+from ipt_platform.spec.task import load_task, task_names
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,27 @@ def tasks_of(checkpoint: Path) -> list[str]:
         CheckpointError: the checkpoint cannot be read.
     """
     return sorted(read_state(checkpoint)["model"]["layouts"])
+
+
+def upscale_of(checkpoint: Path, task: str) -> int:
+    """How many times longer each side of a picture becomes before a task's model restores it: 1 but for super-resolution.
+
+    The job of the checkpoint's run says it, whose parameters may differ from the task's own; a checkpoint that lies
+    elsewhere has those of the task. A task that this version does not know enlarges nothing.
+
+    Raises:
+        SpecError: the run's job is none, or the task does not take its parameters.
+    """
+    if task not in task_names():
+        return 1
+    job = checkpoint.parent.parent / "job.yaml"
+    document = load_yaml(job) if job.is_file() else None
+    try:
+        uses = JOB.validate_python(document.value).tasks if document else {}
+        return load_task(task).training(uses[task].params if task in uses else {}).upscale
+    except ValidationError as error:
+        found = "; ".join(detail["msg"] for detail in error.errors())
+        raise SpecError([Problem(f"not a job of this version with a task {task!r}: {found}", file=str(job))]) from error
 
 
 def load_restorer(checkpoint: Path, task: str, device: torch.device) -> nn.Module:

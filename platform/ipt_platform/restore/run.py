@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ipt_platform.errors import DataError, NotFoundError, RefusedError, UsageError
-from ipt_platform.restore.imageio import FORMATS, encode_picture, format_of, read_picture
+from ipt_platform.restore.imageio import FORMATS, check_fits, encode_picture, format_of, read_picture
 
 OnTile = Callable[[int, int], None]
 RestoreFn = Callable[[np.ndarray, OnTile], np.ndarray]
@@ -68,6 +68,7 @@ def restore_paths(
     work: Sequence[Work],
     restore_fn: RestoreFn,
     on_progress: Callable[[Work, int, int], None] | None = None,
+    upscale: int = 1,
 ) -> RestoreReport:
     """Restore one picture after the other; each output appears whole under its name or not at all.
 
@@ -76,6 +77,7 @@ def restore_paths(
         restore_fn: the model.
         on_progress: told (picture, tiles done, tiles in all) after each tile; (picture, 0, 0) when one could not be
             restored.
+        upscale: how many times longer each side of a picture becomes before the model sees it.
 
     Returns:
         What was done and what could not be. A file that is no picture, or one that the disk refuses, is among the
@@ -84,7 +86,7 @@ def restore_paths(
     report = RestoreReport()
     for each in work:
         try:
-            _restore_one(each, restore_fn, on_progress)
+            _restore_one(each, restore_fn, on_progress, upscale)
         except (DataError, OSError) as error:
             report.failed.append((each.source, _reason(error)))
             if on_progress:
@@ -94,9 +96,12 @@ def restore_paths(
     return report
 
 
-def _restore_one(work: Work, restore_fn: RestoreFn, on_progress: Callable[[Work, int, int], None] | None) -> None:
+def _restore_one(work: Work, restore_fn: RestoreFn, on_progress: Callable[[Work, int, int], None] | None, upscale: int) -> None:
     format_of(work.target.suffix)
     picture = read_picture(work.source)
+    height, width = picture.rgb.shape[:2]
+    check_fits(height * upscale, width * upscale, work.target.suffix)
+    picture = picture.enlarged(upscale)
 
     def told(done: int, total: int) -> None:
         if on_progress:
