@@ -1,4 +1,4 @@
-"""A whole attempt in one process: resume, damage, stop, bad samples; the real job, shards, files and threads."""
+"""A whole attempt in one process: resume, damage, stop, bad samples; the real job, shards and files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +78,11 @@ def job_of(**changes) -> TrainJob:
     return parsed
 
 
-def session(job: TrainJob, run: RunDir, base: Path, stream: OpenStream = local_stream) -> Session:
+def made_here(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    return local_stream(maker, start, stop, processes=0)
+
+
+def session(job: TrainJob, run: RunDir, base: Path, stream: OpenStream = made_here) -> Session:
     return Session(job, Place(run, run.new_attempt(), base, ALONE, torch.device("cpu")), stream)
 
 
@@ -86,7 +90,7 @@ def stopping(run: RunDir, at: int) -> OpenStream:
     """A carrier during whose batch of a step somebody asks the run to stop."""
 
     def stream(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
-        for batch in local_stream(maker, start, stop):
+        for batch in made_here(maker, start, stop):
             if batch.step == at:
                 run.request_stop("enough for today")
             yield batch

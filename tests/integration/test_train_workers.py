@@ -64,11 +64,11 @@ def picture(path: Path, seed: int) -> None:
 
 
 def unharmed(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
-    return local_stream(maker, start, stop)
+    return local_stream(maker, start, stop, processes=1)
 
 
 def not_a_number(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
-    for batch in local_stream(maker, start, stop):
+    for batch in local_stream(maker, start, stop, processes=0):
         if maker.rank == 1 and batch.step == 1:
             batch.tasks["deblur"][0][0, 0, 0, 0] = np.nan
             batch = replace(batch, keys=["the-culprit"])
@@ -76,7 +76,7 @@ def not_a_number(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
 
 
 def bad_samples(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
-    for batch in local_stream(maker, start, stop):
+    for batch in local_stream(maker, start, stop, processes=0):
         yield replace(batch, bad=[("torn", "cut off.")] * 3) if maker.rank == 1 and batch.step == 1 else batch
 
 

@@ -1,14 +1,20 @@
-"""What a training worker receives for a step, and the flat form in which it travels."""
+"""What a training worker receives for a step, and the two parts in which it travels: a head (JSON), and a buffer of pixels."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ipt_platform.errors import DataError
 
-MAGIC = b"ipt-batch/1\n"
 ALIGN = 64  # bytes; a cache line, and more than any dtype asks for
+
+Shapes = Mapping[str, tuple[int, int, int, int]]
+"""Task -> shape [n, P, P, 3] of its crops."""
+
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Batch:
     """
 
     step: int
-    tasks: dict[str, tuple[np.ndarray, np.ndarray]]
+    tasks: Arrays
     keys: list[str]
     params: list[dict]
     bad: list[tuple[str, str]]
@@ -31,51 +37,55 @@ class Batch:
         """Crops of all tasks."""
         return sum(len(clean) for _, clean in self.tasks.values())
 
-    def to_bytes(self) -> bytes:
-        """One flat buffer: magic, length of the JSON header, header, then the arrays in turn, each aligned."""
-        arrays = [array for pair in self.tasks.values() for array in pair]
-        head = json.dumps(
-            {
-                "step": self.step,
-                "tasks": {name: list(clean.shape) for name, (_, clean) in self.tasks.items()},
-                "keys": self.keys,
-                "params": self.params,
-                "bad": self.bad,
-            },
-            separators=(",", ":"),
-        ).encode()
-        parts = [MAGIC + len(head).to_bytes(8, "little") + head]
-        for array in arrays:
-            parts += [bytes(-len(parts[-1]) % ALIGN), np.ascontiguousarray(array).data.cast("B")]
-        return b"".join(parts)
+    def head(self) -> bytes:
+        """Everything but the pixels, as JSON."""
+        shapes = {name: clean.shape for name, (_, clean) in self.tasks.items()}
+        head = {"step": self.step, "tasks": shapes, "keys": self.keys, "params": self.params, "bad": self.bad}
+        return json.dumps(head, separators=(",", ":")).encode()
 
     @classmethod
-    def from_bytes(cls, buffer: bytes | bytearray | memoryview) -> "Batch":
-        """The batch of a buffer; its arrays are views of the buffer, and read-only where the buffer is.
+    def of(cls, head: bytes, pixels: np.ndarray) -> "Batch":
+        """The batch of a head and the buffer into which its arrays were made (`arrays_in`); they stay views of it.
 
         Raises:
-            DataError: Not a batch, or cut off.
+            DataError: The buffer is smaller than the head says.
         """
-        view = memoryview(buffer).cast("B")
-        start = len(MAGIC) + 8
-        if bytes(view[: len(MAGIC)]) != MAGIC or len(view) < start:
-            raise DataError(f"Not a batch of format {MAGIC.decode().strip()} ({len(view)} bytes).")
-        at = start + int.from_bytes(view[len(MAGIC) : start], "little")
-        if at > len(view):
-            raise DataError(f"The batch is cut off: its header ends at byte {at} of {len(view)}.")
-        head = json.loads(bytes(view[start:at]))
-        tasks = {}
-        for name, shape in head["tasks"].items():
-            degraded, at = _take(view, at, np.dtype(np.float32), shape)
-            clean, at = _take(view, at, np.dtype(np.uint8), shape)
-            tasks[name] = (degraded, clean)
-        bad = [(key, reason) for key, reason in head["bad"]]
-        return cls(step=head["step"], tasks=tasks, keys=head["keys"], params=head["params"], bad=bad)
+        fields: dict[str, Any] = json.loads(head)
+        tasks = arrays_in(pixels, fields["tasks"])
+        bad = [(key, reason) for key, reason in fields["bad"]]
+        return cls(step=fields["step"], tasks=tasks, keys=fields["keys"], params=fields["params"], bad=bad)
 
 
-def _take(view: memoryview, at: int, dtype: np.dtype, shape: list[int]) -> tuple[np.ndarray, int]:
-    at += -at % ALIGN
-    end = at + dtype.itemsize * int(np.prod(shape))
-    if end > len(view):
-        raise DataError(f"The batch is cut off: {len(view)} bytes of at least {end}.")
-    return np.frombuffer(view[at:end], dtype).reshape(shape), end
+def room_for(shapes: Shapes) -> int:
+    """Bytes of the buffer that holds the arrays of a batch."""
+    return sum(_aligned(4 * _count(shape)) + _aligned(_count(shape)) for shape in shapes.values())
+
+
+def arrays_in(pixels: np.ndarray, shapes: Shapes) -> Arrays:
+    """The arrays of a batch as views of a buffer: degraded and clean of each task in turn, each aligned.
+
+    Args:
+        pixels: uint8 [N], contiguous, at least `room_for(shapes)` bytes.
+        shapes: of the tasks' crops.
+
+    Raises:
+        DataError: The buffer is too small.
+    """
+    if len(pixels) < room_for(shapes):
+        raise DataError(f"The batch is cut off: {len(pixels)} bytes of {room_for(shapes)}.")
+    tasks, at = {}, 0
+    for name, shape in shapes.items():
+        size = _count(shape)
+        middle = at + _aligned(4 * size)
+        degraded, clean = pixels[at : at + 4 * size].view(np.float32), pixels[middle : middle + size]
+        tasks[name] = degraded.reshape(shape), clean.reshape(shape)
+        at = middle + _aligned(size)
+    return tasks
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape))
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN

@@ -3,16 +3,16 @@
 Content is a pure function of (seed, step) and the pictures: never of workers, order or time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ipt_platform.data.batch import Batch
+from ipt_platform.data.batch import Batch, Shapes, arrays_in, room_for
 from ipt_platform.data.cache import PictureCache
 from ipt_platform.data.degradations.base import Degradation, Frame
 from ipt_platform.data.image import decode_rgb
-from ipt_platform.data.plan import Plan, Schedule, share
+from ipt_platform.data.plan import Plan, Schedule, Stage, share
 from ipt_platform.data.reader import Location, ShardSet
 from ipt_platform.data.rng import keyed_digest, keyed_rng
 from ipt_platform.errors import DataError
@@ -166,6 +166,11 @@ def _at_least(picture: np.ndarray, patch: int) -> np.ndarray:
     return picture[reflected(height, -(rows // 2), height + rows)[:, None], reflected(width, -(columns // 2), width + columns)]
 
 
+def new_buffer(size: int) -> np.ndarray:
+    """A buffer of `size` bytes: uint8 [size]."""
+    return np.empty(size, np.uint8)
+
+
 class BatchMaker:
     """Makes the batch of any step of one worker, in any order, from any thread; travels between processes.
 
@@ -212,9 +217,22 @@ class BatchMaker:
         self._source_of = {draw.name: pairs.get(draw.name, common) for draw in self.draws}
         self._sources = tuple(dict.fromkeys(self._source_of.values()))
 
-    def make(self, step: int) -> Batch:
+    def room(self, step: int) -> int:
+        """Bytes that the arrays of a step's batch take."""
+        return room_for(self._shapes(self.schedule.locate(step).stage))
+
+    @property
+    def largest_room(self) -> int:
+        """Bytes that the arrays of the largest batch of the schedule take."""
+        return max(room_for(self._shapes(stage)) for stage in self.schedule.stages)
+
+    def make(self, step: int, allocate: Callable[[int], np.ndarray] = new_buffer) -> Batch:
         """The batch of this worker for a step: every sample of its share gives `weight` crops to every task, out of one
         picture to all that degrade, and out of a pair of its own to each that reads pairs.
+
+        Args:
+            step: Which.
+            allocate: Gives the buffer of so many bytes, uint8, that the arrays are made in: where they travel on from.
 
         Raises:
             ValueError: The step is outside the schedule.
@@ -222,7 +240,7 @@ class BatchMaker:
         """
         located = self.schedule.locate(step)
         samples = share(located.first, located.stage.images, self.rank, self.world)
-        arrays = {draw.name: _empty(len(samples) * draw.weight, located.stage.patch) for draw in self.draws}
+        arrays = arrays_in(allocate(self.room(step)), self._shapes(located.stage))
         keys: list[str] = []
         params: list[dict] = []
         bad: list[tuple[str, str]] = []
@@ -244,6 +262,10 @@ class BatchMaker:
                     clean[row * draw.weight + copy] = pair.clean
                     params.append({"sample": sample, "key": key, "copy": copy, **pair.params})
         return Batch(step=step, tasks=arrays, keys=keys, params=params, bad=bad)
+
+    def _shapes(self, stage: Stage) -> Shapes:
+        each = stage.images // self.world
+        return {draw.name: (each * draw.weight, stage.patch, stage.patch, 3) for draw in self.draws}
 
     def _pixels(self, source: "_Source", sample: int, index: int, bad: list[tuple[str, str]]) -> tuple[str, np.ndarray]:
         """Key and pixels of a sample's picture or pair, or of the first usable one after it in the plan; adds to `bad`."""
@@ -299,7 +321,3 @@ def decode_halves(degraded: bytes, clean: bytes) -> np.ndarray:
     if sizes[0] != sizes[1]:
         raise DataError(f"its degraded half has {sizes[0]} pixels, its clean half {sizes[1]}.")
     return np.stack(halves)
-
-
-def _empty(crops: int, patch: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.empty((crops, patch, patch, 3), np.float32), np.empty((crops, patch, patch, 3), np.uint8)

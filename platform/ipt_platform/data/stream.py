@@ -1,28 +1,40 @@
 """The plan as a Ray Data pipeline: step numbers go in, batches come out, in the order of the plan.
 
-Each training worker runs the pipeline of its own share. A row is one step of that worker; one operator reads, decodes, crops
-and degrades, in actors that keep files open and small sets decoded. A batch travels as one flat buffer (`Batch.to_bytes`):
-whole pictures never enter the object store, and nothing is collated on the trainer's side.
+Each training worker runs the pipeline of its own share. One operator reads, decodes, crops and degrades, in actors that keep
+files open and small sets decoded. What travels is a block of a few steps, whose arrays were made where they travel from: whole
+pictures never enter the object store, nothing is converted on the way, and nothing is collated on the trainer's side.
+docs/architecture.md says what was measured.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
+import cv2
+import numpy as np
 import pyarrow as pa
+import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import Block, BlockMetadata
 from ray.exceptions import RayTaskError
 
 from ipt_platform.data.batch import Batch
-from ipt_platform.data.pairs import BatchMaker
-from ipt_platform.errors import DataError, IptError, NotFoundError
+from ipt_platform.data.pairs import BatchMaker, new_buffer
+from ipt_platform.data.told import EXPECTED, retell, tell
 
-TASK_STEPS = 32
-"""Steps that one task of the operator makes; each is handed over as soon as it is made."""
+BLOCK_BYTES = 16 << 20
+"""An actor makes a block at a time: as many steps as fit into this, at least one."""
 
-BLOCK_BYTES = 1 << 20
-"""The operator hands over what it has made from this size on."""
+BLOCK_STEPS = 32
+"""And at most so many, for none is handed over before the last is made."""
+
+TASKS_IN_FLIGHT = 3
+"""Blocks that each actor has been asked for: Ray Data looks for what is done ten times a second, and an actor should not run
+dry meanwhile."""
+
+COUNTED = 4096
+"""Most steps that one counting task counts."""
 
 
 def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, prefetch: int) -> Iterator[Batch]:
@@ -40,27 +52,32 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
     """
     if start_step >= stop_step:
         return
-    batches = _pipeline(maker, start_step, stop_step, cpus)
+    dataset = _pipeline(maker, start_step, stop_step, cpus)
     try:
-        for rows in batches.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=prefetch):
-            table = cast(pa.Table, rows)
-            if kind := table["error"][0].as_py():
-                raise _ERRORS[kind](table["batch"][0].as_py().decode())
-            yield Batch.from_bytes(cast(Any, table)["batch"].chunk(0)[0].as_buffer())
+        for bundle in dataset.iter_internal_ref_bundles():
+            for block in bundle.blocks:
+                yield from _batches(ray.get(cast(Any, block.ref)))
     except RayTaskError as error:
         raise error.cause from error  # what the operator met, without the traceback that Ray makes part of its words
 
 
-def _pipeline(maker: BatchMaker, start_step: int, stop_step: int, cpus: float) -> ray.data.Dataset:
+def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float) -> ray.data.Dataset:
     processes = max(1, int(cpus))
+    counting = math.ceil((stop - start) / COUNTED)
+    each = math.ceil((stop - start) / counting)
+    together = max(1, min(BLOCK_BYTES // maker.largest_room, BLOCK_STEPS))
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    context.target_max_block_size = BLOCK_BYTES
-    context.max_tasks_in_flight_per_actor = 2  # the one at work and the next
+    context.target_max_block_size = 1 << 40  # blocks are as we make them
+    context.max_tasks_in_flight_per_actor = TASKS_IN_FLIGHT
     with DataContext.current(context):
-        steps = ray.data.read_datasource(_Steps(start_step, stop_step), num_cpus=_COUNTING_CPUS, concurrency=1)
-        return steps.map_batches(
+        return ray.data.read_datasource(
+            _Steps(range(start, stop, each), stop),
+            num_cpus=_COUNTING_CPUS,
+            concurrency=1,
+            override_num_blocks=counting * math.ceil(each / together),  # Ray splits what a task counts accordingly
+        ).map_batches(
             _MakeBatches,
             fn_constructor_args=(maker,),
             batch_size=None,
@@ -75,17 +92,16 @@ _COUNTING_CPUS = 0
 
 
 class _Steps(Datasource):
-    """Rows `{"step": s}`, `TASK_STEPS` to a block."""
+    """Rows `{"step": s}`, one task for each stretch of steps."""
 
-    def __init__(self, start: int, stop: int):
-        self.start, self.stop = start, stop
+    def __init__(self, starts: Sequence[int], stop: int):
+        self.starts, self.stop = starts, stop
 
-    def estimate_inmemory_data_size(self) -> int:
-        return 8 * (self.stop - self.start)
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
 
     def get_read_tasks(self, parallelism: int, *args: object, **kwargs: object) -> list[ReadTask]:
-        starts = range(self.start, self.stop, TASK_STEPS)
-        return [_read_task(start, min(start + TASK_STEPS, self.stop)) for start in starts]
+        return [_read_task(start, stop) for start, stop in zip(self.starts, [*self.starts[1:], self.stop], strict=True)]
 
 
 def _read_task(start: int, stop: int) -> ReadTask:
@@ -96,27 +112,45 @@ def _read_task(start: int, stop: int) -> ReadTask:
     return ReadTask(read, metadata, pa.schema({"step": pa.int64()}))
 
 
-_ERRORS: dict[str, type[IptError]] = {"DataError": DataError, "NotFoundError": NotFoundError}
-
-
 class _MakeBatches:
-    """The operator: rows `{"step": s}` to rows `{"batch": bytes, "error": ""}`.
+    """The operator: rows `{"step": s}` to rows `{"head": bytes, "pixels": bytes, "error": ""}`.
 
-    What is wrong with the data travels as a row too, its words in the place of the batch: it then comes in its turn, and
+    What is wrong with the data travels as a row too, its words in the place of the head: it then comes in its turn, and
     without the pages that Ray adds to an exception.
     """
 
     def __init__(self, maker: BatchMaker):
+        cv2.setNumThreads(1)  # one process for each core: more threads would only take turns
         self.maker = maker
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        for step in rows["step"].to_pylist():
+        steps = rows["step"].to_pylist()
+        places = np.cumsum([0, *(self.maker.room(step) for step in steps)])
+        pixels = new_buffer(int(places[-1]))
+        heads: list[bytes] = []
+        error = "", ""
+        for step, place in zip(steps, places, strict=False):
             try:
-                yield _row(self.maker.make(step).to_bytes())
-            except tuple(_ERRORS.values()) as error:
-                yield _row(str(error).encode(), type(error).__name__)
-                return
+                heads.append(self.maker.make(step, lambda size, at=place: pixels[at : at + size]).head())
+            except EXPECTED as found:
+                error = tell(found)
+                break
+        yield _table(heads, pixels, places, *error)
 
 
-def _row(batch: bytes, error: str = "") -> pa.Table:
-    return pa.table({"batch": pa.array([batch], pa.large_binary()), "error": [error]})
+def _table(heads: Sequence[bytes], pixels: np.ndarray, places: np.ndarray, kind: str, words: str) -> pa.Table:
+    """Batches as rows, without copying pixels; an error is one more row."""
+    ends = places[: len(heads) + 1].tolist()
+    if kind:
+        heads, ends = [*heads, words.encode()], [*ends, ends[-1]]
+    buffers = [None, pa.py_buffer(np.array(ends, np.int64)), pa.py_buffer(pixels)]
+    column = pa.Array.from_buffers(pa.large_binary(), len(heads), buffers)
+    kinds = [""] * (len(heads) - 1) + [kind]
+    return pa.table({"head": pa.array(heads, pa.binary()), "pixels": column, "error": kinds})
+
+
+def _batches(table: pa.Table) -> Iterator[Batch]:
+    for head, pixels, kind in zip(*(table[name].combine_chunks() for name in ("head", "pixels", "error")), strict=True):
+        if kind := kind.as_py():
+            raise retell(kind, head.as_py().decode())
+        yield Batch.of(head.as_py(), np.frombuffer(pixels.as_buffer(), np.uint8))

@@ -1,0 +1,18 @@
+"""What goes wrong in another process, told as words, so that it can be raised again where somebody waits."""
+
+from ipt_platform.errors import DataError, InfrastructureError, IptError, NotFoundError
+
+_KINDS: dict[str, type[IptError]] = {kind.__name__: kind for kind in (DataError, NotFoundError, InfrastructureError)}
+
+EXPECTED = tuple(_KINDS.values())
+"""Errors of the data or of where it lies: their words say everything, a traceback would add nothing."""
+
+
+def tell(error: IptError) -> tuple[str, str]:
+    """Kind and words of one of the `EXPECTED` errors."""
+    return type(error).__name__, str(error)
+
+
+def retell(kind: str, words: str) -> IptError:
+    """The error again."""
+    return _KINDS[kind](words)
