@@ -28,6 +28,8 @@ ZERO = {
     "rain": {"density": 0},
     "snow": {"density": 0, "veil": 0},
     "lowlight": {"alpha": 1, "beta": 1, "gamma": 1, "power": 1, "shot": 0, "sigma": 0},
+    "inpaint": {"share": 0},
+    "outpaint": {"share": 0},
 }
 """What makes each family do nothing."""
 

@@ -97,7 +97,7 @@ def test_a_choice_at_the_top_has_parameters_of_its_own_and_steps():
         (CHAIN, {"haze": {"probability": 2}}, "p.haze.probability", "expected at most 1, found 2"),
         (CHAIN, {"weather": {"weights": [1]}}, "p.weather.weights", "one weight for each of the 2 choices, found 1"),
         (CHAIN, {"weather": {"snow": {"size": "big"}}}, "p.weather.snow.size", "expected a number, .* found 'big'"),
-        (["rain", "jpeg", "rain"], {"rain": {"angle": 1}}, "p.rain", "2 steps are called 'rain'; give them names of their own"),
+        (["rain", "haze", "rain"], {"rain": {"angle": 1}}, "p.rain", "2 steps are called 'rain'; give them names of their own"),
         ({"name": "rain"}, {"angel": 1}, "p.angel", r"unknown key 'angel'; did you mean 'angle'\?"),
         ({"name": "rain"}, {"probability": 1}, "p.probability", "belongs to a step of a list"),
     ],

@@ -9,6 +9,7 @@ from ipt_platform.data.degradations.compose import build
 from ipt_platform.data.degradations.haze import Haze
 from ipt_platform.data.degradations.jpeg import Jpeg
 from ipt_platform.data.degradations.lowlight import LowLight
+from ipt_platform.data.degradations.mask import Inpaint, Outpaint
 from ipt_platform.data.degradations.noise import GaussianNoise, ImpulseNoise, PoissonNoise, SpeckleNoise
 from ipt_platform.data.degradations.rain import Rain
 from ipt_platform.data.degradations.resolution import LowResolution, Resample
@@ -36,6 +37,8 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
     "snow": Snow,
     "lowlight": LowLight,
     "jpeg": Jpeg,
+    "inpaint": Inpaint,
+    "outpaint": Outpaint,
 }
 """Every family by the word that task files use."""
 
