@@ -14,6 +14,7 @@ PACKAGE = Path(ipt_platform.__file__).parent
 
 LAYERS = (
     ("errors",),
+    ("storage",),
     ("data", "model"),
     ("spec", "checkpoint"),
     ("observe", "evaluate"),
@@ -27,8 +28,11 @@ LAYERS = (
 RAY = {"data/stream.py", "train/worker.py", "train/driver.py"}
 """The files that may import Ray, besides the package cluster."""
 
-PURE = ("spec", "data", "observe", "evaluate"), ("model", "checkpoint", "restore", "train")
-"""What runs where neither Ray nor a service is installed (the files of RAY are not meant); the first four without torch too."""
+S3 = {"storage/s3.py"}
+"""The files that may import boto3; others import them where a path on S3 is met."""
+
+PURE = ("storage", "spec", "data", "observe", "evaluate"), ("model", "checkpoint", "restore", "train")
+"""What runs where neither Ray nor a service is installed (but the files of RAY and S3); the first five without torch too."""
 
 SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna")
 
@@ -70,12 +74,18 @@ def test_ray_stands_only_where_ray_is_the_subject():
     assert {file for file in found if not file.startswith("cluster/")} == RAY
 
 
+def test_boto3_stands_only_where_requests_to_s3_are_made():
+    found = {file for file, tree in modules() if {"boto3", "botocore"} & {name.split(".")[0] for name in imported(tree)}}
+
+    assert found == S3
+
+
 @pytest.mark.parametrize(("packages", "refused"), zip(PURE, [(*SERVICES, "torch"), SERVICES], strict=True))
 def test_pure_packages_run_without_ray_and_services(packages, refused):
     names = [
         "ipt_platform." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for file, _ in modules()
-        if file.split("/")[0] in packages and file not in RAY
+        if file.split("/")[0] in packages and file not in RAY | S3
     ]
     code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

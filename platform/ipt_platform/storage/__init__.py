@@ -1,0 +1,1 @@
+"""Files by one kind of name, whether they lie on a disk or on S3."""
