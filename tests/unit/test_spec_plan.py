@@ -62,7 +62,8 @@ def test_steps_samples_and_crops_add_up(base):
     assert found["epochs"] == 50 / 5
     assert found["images"] == 5
     assert found["shards"] == [{"path": str(base / "a.tar"), "images": 3}, {"path": str(base / "b.tar"), "images": 2}]
-    assert found["sets"] == [{"name": "a.tar", "paths": [str(base / "a.tar")]}]
+    tasks = ["denoise", "deblur"]
+    assert found["sets"] == [{"name": "a.tar", "paths": [str(base / "a.tar")], "pairs": False, "tasks": tasks}]
     assert [stage["first_step"] for stage in found["stages"]] == [0, 10]
     assert found["stages"][1] == {
         "first_step": 10,
@@ -127,5 +128,5 @@ def test_an_evaluation_says_what_it_measures(base):
         "checkpoint": "r",
         "tasks": ["deblur"],
         "protocol": "rgb-uint8",
-        "sets": [{"name": "b.tar", "paths": [str(base / "b.tar")]}],
+        "sets": [{"name": "b.tar", "paths": [str(base / "b.tar")], "pairs": False, "tasks": ["deblur"]}],
     }

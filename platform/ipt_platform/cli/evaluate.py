@@ -17,11 +17,10 @@ from ipt_platform.evaluate.params import parse_params, task_with_params
 from ipt_platform.evaluate.protocols import find_protocol
 from ipt_platform.evaluate.report import HEADINGS, rows_of
 from ipt_platform.evaluate.run import evaluate_sets
-from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet, open_testset
+from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet, open_testsets
 from ipt_platform.evaluate.triptych import triptych
 from ipt_platform.restore.model import choose_device, find_weights, load_restorer, tasks_of
 from ipt_platform.restore.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, check_sizes, restore_array
-from ipt_platform.spec.dataset import resolve_set
 
 
 def evaluate(
@@ -52,13 +51,15 @@ def evaluate(
     for _, reason in weights.passed_over:
         say(console(stderr=True), f"passed over: {reason}")
     chosen = _tasks(tasks or tasks_of(weights.checkpoint), params or [])
-    testsets = [open_testset(name, resolve_set(name, Path())) for name in _distinct(sets)]
+    testsets = open_testsets(_distinct(sets), Path(), chosen)
+    if params and (paired := next((testset for testset in testsets if testset.paired), None)):
+        raise UsageError(f"--param has no effect on the pairs of {paired.name}, which are measured as they are: leave it out")
 
     def restore_fn_of(task: str):
         model = load_restorer(weights.checkpoint, task, where)
         return lambda degraded: restore_array(model, degraded, where, tile, overlap)
 
-    total = len(chosen) * sum(map(len, testsets))
+    total = sum(len(testset) * len(testset.measured(chosen)) for testset in testsets)
     with progress_bar("measuring pictures") as progress:
         done = 0
 
@@ -74,8 +75,11 @@ def evaluate(
         "checkpoint": str(weights.checkpoint),
         "protocol": protocol,
         "sets": found,
-        "params": {task.name: task.degradation.model_dump(mode="json") for task in chosen},
-        "digests": {testset.name: {task.name: testset.digest(task) for task in chosen} for testset in testsets},
+        "params": {task.name: task.params for task in chosen},
+        "pairs": [testset.name for testset in testsets if testset.paired],
+        "digests": {
+            testset.name: {task.name: testset.digest(task) for task in testset.measured(chosen)} for testset in testsets
+        },
     }
     emit(data, as_json, lambda to: _render(to, data))
 
@@ -104,4 +108,5 @@ def _render(to: Console, data: Mapping[str, Any]) -> None:
     say(to, f"protocol {data['protocol']}, {data['checkpoint']}")
     for name, digests in data["digests"].items():
         for task, digest in digests.items():
-            say(to, f"test set {name}, {task} {data['params'][task]}: {digest[:16]}")
+            how = "pairs as they are" if name in data["pairs"] else data["params"][task]
+            say(to, f"test set {name}, {task} {how}: {digest[:16]}")

@@ -79,8 +79,11 @@ def schema(
 def _train_plan(to: Console, plan: dict[str, Any]) -> None:
     workers = f"{plan['workers']} worker{'s' if plan['workers'] > 1 else ''}"
     say(to, f"{plan['name']}: {plan['mode']} training of {plan['backbone']} on {workers}")
-    drawn = f"{plan['samples']:,} images drawn ({plan['epochs']:g} times {plan['images']:,})"
+    drawn = f"{plan['samples']:,} images drawn" + (f" ({plan['epochs']:g} times {plan['images']:,})" if plan["images"] else "")
     say(to, f"{plan['steps']:,} steps, {drawn}, {plan['crops']:,} crops")
+    for task, found in plan["pairs"].items():
+        shards = f"{len(found['shards'])} shard{'s' if len(found['shards']) > 1 else ''}"
+        say(to, f"{task} reads pairs: {found['images']:,} in {shards}, drawn {found['epochs']:g} times")
     say(to, "")
     columns = ("stage", "from step", "steps", "patch", "images/step", "per worker", "crops/step", "crops of each task")
     rows = [[str(number), *_stage(stage)] for number, stage in enumerate(plan["stages"])]
@@ -91,7 +94,8 @@ def _train_plan(to: Console, plan: dict[str, Any]) -> None:
     rows = [[part, f"{n:,}", f"{n / backbone:.1%}"] for part, n in parts.items()]
     table(to, ("part", "parameters", "of backbone"), rows, right=("parameters", "of backbone"))
     say(to, "")
-    shards = [[each["path"], f"{each['images']:,}"] for each in plan["shards"]]
+    read = [*plan["shards"], *(each for found in plan["pairs"].values() for each in found["shards"])]
+    shards = [[each["path"], f"{each['images']:,}"] for each in read]
     table(to, ("shard", "images"), shards[:SHOWN_SHARDS], right=("images",))
     if shards[SHOWN_SHARDS:]:
         say(to, f"and {len(shards) - SHOWN_SHARDS:,} more shards (all of them with --json)")
@@ -112,7 +116,8 @@ def _evaluate_plan(to: Console, plan: dict[str, Any]) -> None:
 def _sets(to: Console, plan: dict[str, Any]) -> None:
     if plan["sets"]:
         say(to, "")
-        table(to, ("test set", "where"), [[each["name"], ", ".join(each["paths"])] for each in plan["sets"]])
+        rows = [[each["name"], ", ".join(each["tasks"]), ", ".join(each["paths"])] for each in plan["sets"]]
+        table(to, ("test set", "measures", "where"), rows)
     _notes(to, plan["warnings"])
 
 

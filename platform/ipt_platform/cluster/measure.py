@@ -8,12 +8,11 @@ from ipt_platform.checkpoint.state import load_biased_model, read_state
 from ipt_platform.errors import IptError
 from ipt_platform.evaluate.params import task_with_params
 from ipt_platform.evaluate.report import make_report, write_report
-from ipt_platform.evaluate.testset import TestSet, open_testset
+from ipt_platform.evaluate.testset import open_testsets
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.restore.model import choose_device, find_weights
-from ipt_platform.spec.dataset import resolve_set
 from ipt_platform.spec.job import EvaluateJob
 from ipt_platform.train.evaluation import evaluate_together, sample_writer
 from ipt_platform.train.group import Workers
@@ -51,11 +50,12 @@ def _measure(job: EvaluateJob, run: RunDir, base: Path) -> dict[str, Any]:
     verify(checkpoint)
     state = read_state(checkpoint)
     model = load_biased_model(checkpoint).to(choose_device("auto"))
-    testsets = [TestSet(name, open_testset(name, resolve_set(name, base)).pictures, job.seed) for name in job.sets]
+    tasks = [task_with_params(name, probe.params, base) for name, probe in job.tasks.items()]
+    testsets = open_testsets(job.sets, base, tasks, job.seed)
     scores = evaluate_together(
         model,
         testsets,
-        [task_with_params(name, probe.params) for name, probe in job.tasks.items()],
+        tasks,
         job.protocol,
         Workers(),
         sample_writer(run, state["step"], SAMPLES),

@@ -5,17 +5,22 @@ import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
-from ipt_platform.data.index import MemberEntry, ShardIndex, load_index
-from ipt_platform.errors import DataError
+from ipt_platform.data.index import OPENERS, MemberEntry, ShardIndex, find_shard, load_index, load_indexes
+from ipt_platform.data.ordered import ordered_map
+from ipt_platform.errors import DataError, InfrastructureError
+from ipt_platform.storage.files import read_range
+from ipt_platform.storage.paths import AnyPath, S3Path
+from ipt_platform.storage.ranges import Range, RangeCache
 
 OPEN_FILES = 128
+CACHE_BYTES = 128_000_000
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,15 @@ class Member:
 class Location:
     """Where a picture lies: shard, key, and byte range."""
 
-    shard: Path
+    shard: AnyPath
     key: str
     offset: int
     size: int
+
+    @property
+    def range(self) -> Range | None:
+        """Its bytes, where the shard is on S3."""
+        return Range(self.shard, self.offset, self.size) if isinstance(self.shard, S3Path) else None
 
 
 class ShardSet:
@@ -43,19 +53,35 @@ class ShardSet:
         pairs: how many of the pictures have a degraded half.
 
     Travels between processes as paths, counts and digests; every process opens files and indexes for itself, when it
-    first reads from them. Reading is safe from several threads.
+    first reads from them. Reading is safe from several threads. A shard on S3 is pinned by the tag it had when the set was
+    opened: one that has changed since is never read as if it had not.
     """
 
-    def __init__(self, shards: Sequence[Path], counts: Sequence[int], digest: str, pairs: int = 0):
+    def __init__(
+        self,
+        shards: Sequence[AnyPath],
+        counts: Sequence[int],
+        digest: str,
+        pairs: int = 0,
+        tags: Sequence[str] = (),
+        cache_bytes: int = CACHE_BYTES,
+    ):
         self.shards = tuple(shards)
         self.counts = tuple(counts)
         self.digest = digest
         self.pairs = pairs
+        self.tags = tuple(tags)
+        self.cache_bytes = cache_bytes
         self._setup()
 
     @classmethod
-    def open(cls, shards: Sequence[Path]) -> "ShardSet":
+    def open(cls, shards: Sequence[AnyPath], cache_bytes: int = CACHE_BYTES) -> "ShardSet":
         """Read the indexes of the shards and number their pictures.
+
+        Args:
+            shards: Paths of the tars.
+            cache_bytes: Bytes of what was read from S3 that each process keeps, those fetched ahead of use included; 0:
+                none are kept, and none fetched ahead.
 
         Raises:
             NotFoundError: A shard or its index does not exist.
@@ -63,17 +89,23 @@ class ShardSet:
         """
         if not shards:
             raise DataError("There are no shards to read.")
-        paths = [Path(shard).absolute() for shard in shards]
+        paths = [shard if isinstance(shard, S3Path) else Path(shard).absolute() for shard in shards]
         digest = hashlib.sha256()
         counts = []
+        tags = []
         pairs = 0
-        for path in paths:
-            index = load_index(path)
+        tables = {}
+        for number, (found, index) in enumerate(load_indexes(paths)):
             counts.append(len(index.members))
+            tags.append(found.tag)
+            if found.tag:  # it took a while to fetch
+                tables[number] = _Table.of(index)
             for member in index.members:
                 digest.update("".join(f"{part}\0" for part in (member.key, *(file.sha256 for file in member.files))).encode())
             pairs += index.pairs
-        return cls(paths, counts, digest.hexdigest(), pairs)
+        opened = cls(paths, counts, digest.hexdigest(), pairs, tags if any(tags) else (), cache_bytes)
+        opened._tables = tables
+        return opened
 
     @property
     def images(self) -> int:
@@ -114,13 +146,47 @@ class ShardSet:
         location = self.locate(index)
         return Member(location.key, self.read_range(location))
 
+    def read_degraded(self, index: int) -> Member:
+        """Read the degraded half of picture `index`.
+
+        Raises:
+            IndexError, DataError: As `locate_degraded` and `read`.
+        """
+        location = self.locate_degraded(index)
+        return Member(location.key, self.read_range(location))
+
+    def prefetch(self, indices: Iterable[int], degraded: bool = False) -> None:
+        """Begin to fetch pictures that will be read soon, those that lie near each other by one request.
+
+        For what is on S3; does nothing where all shards are on disks.
+
+        Args:
+            indices: Numbers of the pictures.
+            degraded: Also their degraded halves.
+
+        Raises:
+            IndexError, DataError: As `locate` and `locate_degraded`.
+        """
+        if not self._tags:
+            return
+        wanted = list(indices)
+        missing = sorted({bisect_right(self._ends, index) for index in wanted} - self._tables.keys())
+        for number, table in zip(missing, ordered_map(self._load_table, missing, OPENERS, OPENERS), strict=True):
+            self._tables[number] = table
+        locations = [locate(index) for index in wanted for locate in (self.locate, *[self.locate_degraded] * degraded)]
+        self._ranges.prefetch(location.range for location in locations if location.range)
+
     def read_range(self, location: Location) -> bytes:
         """Read the bytes of a location.
 
         Raises:
-            DataError: The shard ends before the range does.
+            DataError: The shard ends before the range does, or (on S3) has changed since the set was opened.
+            InfrastructureError: The store failed as often as it was tried.
         """
-        data = self._file(location.shard).read(location.size, location.offset)
+        try:
+            data = self._ranges.read(location.range) if location.range else self._read_file(location)
+        except InfrastructureError as error:
+            raise InfrastructureError(f"picture {location.key}: {error}") from error
         if len(data) < location.size:
             raise DataError(
                 f"{location.shard}: cut off: {location.key} should have {location.size} bytes from byte "
@@ -136,16 +202,28 @@ class ShardSet:
         return number, self._table(number), index - (self._ends[number] - self.counts[number])
 
     def _table(self, number: int) -> "_Table":
-        with self._lock:
-            if number not in self._tables:
-                index = load_index(self.shards[number])
-                if len(index.members) != self.counts[number]:
-                    raise DataError(
-                        f"{self.shards[number]}: the index changed from {self.counts[number]} to {len(index.members)} "
-                        "pictures while it was in use. Start again."
-                    )
-                self._tables[number] = _Table.of(index)
-            return self._tables[number]
+        if number not in self._tables:
+            with self._loading:
+                if number not in self._tables:
+                    self._tables[number] = self._load_table(number)
+        return self._tables[number]
+
+    def _load_table(self, number: int) -> "_Table":
+        shard = self.shards[number]
+        found = find_shard(shard)
+        if isinstance(shard, S3Path) and found.tag != self._tags[shard]:
+            raise DataError(f"{shard}: changed while it was in use; it is not what it was when it was opened. Start again.")
+        index = load_index(shard, found)
+        if len(index.members) != self.counts[number]:
+            raise DataError(
+                f"{self.shards[number]}: the index changed from {self.counts[number]} to {len(index.members)} "
+                "pictures while it was in use. Start again."
+            )
+        return _Table.of(index)
+
+    def _read_file(self, location: Location) -> bytes:
+        assert isinstance(location.shard, Path)
+        return self._file(location.shard).read(location.size, location.offset)
 
     def _file(self, shard: Path) -> "_File":
         with self._lock:
@@ -155,14 +233,22 @@ class ShardSet:
                 self._files.popitem(last=False)  # closed when its last reader lets go of it
             return file
 
+    def _fetch(self, wanted: Range) -> bytes:
+        return read_range(wanted, self._tags[wanted.file])
+
     def _setup(self) -> None:
         self._ends = list(accumulate(self.counts))
         self._lock = threading.Lock()
+        self._loading = threading.Lock()
         self._tables: dict[int, _Table] = {}
+        tagged = zip(self.shards, self.tags, strict=True) if self.tags else ()
+        self._tags = {shard: tag for shard, tag in tagged if isinstance(shard, S3Path)}
+        self._ranges = RangeCache(self._fetch, self.cache_bytes)
         self._files: OrderedDict[Path, _File] = OrderedDict()
 
     def __getstate__(self) -> dict:
-        return {"shards": self.shards, "counts": self.counts, "digest": self.digest, "pairs": self.pairs}
+        own = ("shards", "counts", "digest", "pairs", "tags", "cache_bytes")
+        return {name: getattr(self, name) for name in own}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)

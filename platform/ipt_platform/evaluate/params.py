@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ipt_platform.errors import Problem, SpecError
+from ipt_platform.errors import Problem, SpecError, UsageError
 from ipt_platform.evaluate.testset import FrozenTask, frozen_task
 from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.source import Document, parse_yaml
@@ -54,14 +55,19 @@ def _put(values: dict[str, Any], parts: Sequence[str], value: Any) -> bool:
     return True
 
 
-def task_with_params(name: str, params: Mapping[str, Any]) -> FrozenTask:
-    """A task's frozen form with parameters from the command line in place of its own.
+def task_with_params(name: str, params: Mapping[str, Any], base: Path = Path()) -> FrozenTask:
+    """A task's frozen form with parameters from the command line in place of its own; `base` as in `frozen_task`.
 
     Raises:
         SpecError: no such task; a parameter is unknown, of the wrong type, or out of its range; every problem found.
+        UsageError: it reads pairs, which have no parameters.
     """
-    task = load_task(name)
+    task = load_task(name, base)
+    if task.pairs:
+        if params:
+            raise UsageError(f"--param {', '.join(params)}: task {name} reads pairs on disk, which have no parameters")
+        return frozen_task(name, base=base)
     problems = problems_of_params(task.tested, params, Document(dict(params), {}, "--param"), ())
     if problems:
         raise SpecError(problems)
-    return frozen_task(name, params)
+    return frozen_task(name, params, base)

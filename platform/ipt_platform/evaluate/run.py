@@ -107,7 +107,7 @@ def evaluate_sets(
     share: tuple[int, int] = (0, 1),
     gather: Callable[[Scores | IptError], list[Scores | IptError]] = alone,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Measure every task on every set: `{set: {task: {"psnr", "psnr_input", "ssim", "n"}}}`.
+    """Measure every task on every set that says something about it: `{set: {task: {"psnr", "psnr_input", "ssim", "n"}}}`.
 
     Args:
         restore_fn_of: the model of a task by the task's name; called once per task, so that one model is in memory.
@@ -123,8 +123,11 @@ def evaluate_sets(
     """
     found: dict[str, dict[str, dict[str, Any]]] = {testset.name: {} for testset in testsets}
     for task in tasks:
+        measuring = [testset for testset in testsets if task in testset.measured(tasks)]
+        if not measuring:
+            continue
         restore_fn = restore_fn_of(task.name)
-        for testset in testsets:
+        for testset in measuring:
 
             def told(item: TestItem, restored: np.ndarray, scores: Mapping[str, float], at=testset, of=task) -> None:
                 if on_item:

@@ -17,7 +17,7 @@ from ipt_platform.spec.job import EvaluateJob, TrainJob
 from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
 from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.source import Document, KeyPath
-from ipt_platform.spec.task import load_task
+from ipt_platform.spec.task import load_task, problem_of_pairs
 
 
 def semantic_problems(
@@ -74,20 +74,32 @@ def _value(model: type[BaseModel], raw: Any, path: list[str]) -> Any:
 
 
 def _train_tasks(document: Document, base: Path, tasks: dict[str, TaskUse]) -> list[Problem]:
-    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, testing=False)]
+    return [problem for name, use in tasks.items() for problem in _task(document, base, name, use.params, testing=False)]
 
 
 def _evaluate_tasks(document: Document, base: Path, tasks: dict[str, TaskProbe]) -> list[Problem]:
-    return [problem for name, use in tasks.items() for problem in _task(document, name, use.params, testing=True)]
+    return [problem for name, use in tasks.items() for problem in _task(document, base, name, use.params, testing=True)]
 
 
-def _task(document: Document, name: str, params: dict[str, Any], *, testing: bool) -> list[Problem]:
+def _task(document: Document, base: Path, name: str, params: dict[str, Any], *, testing: bool) -> list[Problem]:
     where = _task_path(document, name)
     try:
-        task = load_task(name)
+        task = load_task(name, base)
     except SpecError as error:
         return [problem if problem.file else document.problem(where, problem.message) for problem in error.problems]
+    if task.pairs:
+        message = f"task '{name}' reads pairs on disk, which have no parameters (found {', '.join(params)})"
+        found = [document.problem((*where, "params"), message)] if params else []
+        return found if testing else found + _missing_pairs(name, task.pairs, base)
     return problems_of_params(task.tested if testing else task.degradation, params, document, (*where, "params"))
+
+
+def _missing_pairs(name: str, patterns: tuple[str, ...], base: Path) -> list[Problem]:
+    try:
+        find_shards(patterns, base)
+    except SpecError as error:
+        return [problem_of_pairs(name, base, problem.message) for problem in error.problems]
+    return []
 
 
 def _task_path(document: Document, name: str) -> KeyPath:
@@ -96,7 +108,25 @@ def _task_path(document: Document, name: str) -> KeyPath:
     return ("tasks", raw.index(name)) if isinstance(raw, list) else ("tasks", name)
 
 
-def _shards(document: Document, base: Path, patterns: tuple[str, ...]) -> list[Problem]:
+def _photographs(document: Document, base: Path, tasks: dict[str, TaskUse], patterns: tuple[str, ...] | None) -> list[Problem]:
+    """Whether there are clean photographs where some task degrades them."""
+    if patterns:
+        return []
+    degrading = [name for name in tasks if not _reads_pairs(name, base)]
+    message = f"clean photographs are missing, which {', '.join(degrading)} would degrade: name their shards"
+    return [document.problem(("data", "shards"), message)] if degrading else []
+
+
+def _reads_pairs(name: str, base: Path) -> bool:
+    try:
+        return bool(load_task(name, base).pairs)
+    except SpecError:  # which the check of tasks tells
+        return True
+
+
+def _shards(document: Document, base: Path, patterns: tuple[str, ...] | None) -> list[Problem]:
+    if patterns is None:
+        return []
     many = isinstance(document.value["data"]["shards"], list)
     problems = []
     for position, pattern in enumerate(patterns):
@@ -155,6 +185,7 @@ CHECKS: dict[type[TrainJob] | type[EvaluateJob], list[tuple[tuple[str, ...], Cal
     TrainJob: [
         (("tasks",), _train_tasks),
         (("data.shards",), _shards),
+        (("tasks", "data.shards"), _photographs),
         (("train.stages", "train.accumulate", "cluster.workers"), _batch),
         (("train.stages", "train.schedule.warmup"), _warmup),
         (("evaluate.sets",), _train_sets),

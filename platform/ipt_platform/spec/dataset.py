@@ -35,6 +35,7 @@ class DatasetCard(Spec):
     shards: Texts = Field(
         min_length=1, description="The set's shards: a path, a glob or a list of those, relative to this card."
     )
+    task: Name | None = Field(default=None, description="What the pairs of a paired set are for, where that is one task.")
     source: Text = Field(description="Where the pictures come from.")
     licence: Text = Field(description="What others may do with the set as a whole.")
     credits: Many[Credit] = Field(default=(), description="Picture by picture, where authors or licences differ.")
@@ -67,21 +68,43 @@ def resolve_set(name_or_path: str, base: Path) -> list[Path]:
     Raises:
         SpecError: No such set, or its shards are missing.
     """
+    if card := _card_of(name_or_path, base):
+        return _shards_of(card)
     path = base / name_or_path
     if path.is_dir():
         return sorted(path.glob("*.tar")) or [path]
     if path.is_file():
-        return _shards_of(path) if path.suffix in {".yaml", ".yml"} else [path]
-    if any(character in name_or_path for character in "*?[{"):
+        return [path]
+    if _is_glob(name_or_path):
         return find_shards((name_or_path,), base)
-    card = base / CARDS / f"{name_or_path}.yaml"
-    if card.is_file():
-        return _shards_of(card)
     known = [found.stem for found in sorted((base / CARDS).glob("*.yaml"))]
     hint = did_you_mean(name_or_path, known)
     raise SpecError(
         [Problem(f"unknown set '{name_or_path}': no such path, and no card {CARDS}/{name_or_path}.yaml here{hint}")]
     )
+
+
+def task_of_set(name_or_path: str, base: Path) -> str | None:
+    """The task that the card of a paired set names; None without card or task.
+
+    Raises:
+        SpecError: The card is wrong.
+    """
+    card = _card_of(name_or_path, base)
+    return load_card(card).task if card else None
+
+
+def _card_of(name_or_path: str, base: Path) -> Path | None:
+    """The card of a set, where it has one: a path or glob wins over a card of that name."""
+    path = base / name_or_path
+    if path.is_file():
+        return path if path.suffix in {".yaml", ".yml"} else None
+    card = base / CARDS / f"{name_or_path}.yaml"
+    return card if card.is_file() and not path.exists() and not _is_glob(name_or_path) else None
+
+
+def _is_glob(name: str) -> bool:
+    return any(character in name for character in "*?[{")
 
 
 def find_shards(patterns: tuple[str, ...], base: Path) -> list[Path]:

@@ -6,6 +6,7 @@ the reference in the docs.
 
 from typing import Annotated
 
+from annotated_types import Len
 from pydantic import Field, Strict, field_validator
 
 from ipt_platform.spec.base import Many, Replacements, Spec, Text, Texts
@@ -83,10 +84,11 @@ class TaskProbe(Spec):
 class DataSpec(Spec):
     """Where the clean photographs are and how they reach the trainers."""
 
-    shards: Texts = Field(
-        min_length=1,
+    shards: Annotated[Texts, Len(1)] | None = Field(
+        default=None,
         description="WebDataset tars of clean images: a path, a glob (datasets/sample/train-*.tar), a range "
-        "(shard-{000000..000127}.tar) or a list of those; relative to the directory the command runs in.",
+        "(shard-{000000..000127}.tar) or a list of those; relative to the directory the command runs in. May be left out where "
+        "every task reads pairs.",
     )
     carrier: Carrier = Field(
         default="ray",
@@ -104,8 +106,8 @@ class DataSpec(Spec):
 
     @field_validator("shards")
     @classmethod
-    def _no_s3(cls, shards: tuple[str, ...]) -> tuple[str, ...]:
-        if any(pattern.startswith("s3://") for pattern in shards):
+    def _no_s3(cls, shards: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if any(pattern.startswith("s3://") for pattern in shards or ()):
             raise ValueError("shards on s3:// are not supported yet; copy them to a local path or a mounted file system")
         return shards
 

@@ -1,7 +1,8 @@
-"""The task file: which degradation a task undoes, how it is trained and how it is tested."""
+"""The task file: which degradation a task undoes, or where its pairs are; how it is trained and how it is tested."""
 
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
@@ -9,11 +10,14 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from ipt_platform.data.degradations import build_degradation
 from ipt_platform.data.degradations.base import Degradation
 from ipt_platform.errors import Problem, SpecError
-from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text
+from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text, Texts
 from ipt_platform.spec.problems import problems_of, shown
 from ipt_platform.spec.recipe import problems_in, problems_of_params, with_params
-from ipt_platform.spec.source import parse_yaml
+from ipt_platform.spec.source import Document, load_yaml, parse_yaml
 from ipt_platform.spec.words import TaskStage, did_you_mean
+
+OWN = "tasks"
+"""The folder, below where the command runs, of tasks that do not ship with the platform."""
 
 
 def _spelled(value: Any) -> Any:
@@ -28,7 +32,9 @@ Degraded = Annotated[Any, BeforeValidator(_spelled)]
 
 
 class TaskSpec(Spec):
-    """A task: a name for one degradation, its parameters in training and its parameters in frozen test sets."""
+    """A task: a name for one degradation, its parameters in training and its parameters in frozen test sets; or a name for
+    what pairs on disk have in common.
+    """
 
     apiVersion: Literal["ipt/v1"] = Field(description="Version of this format: ipt/v1.")  # noqa: N815 (as Kubernetes spells it)
     kind: Literal["task"] = Field(description="task.")
@@ -38,8 +44,15 @@ class TaskSpec(Spec):
         description="elementary: trained together with the backbone; downstream: a bias on a frozen backbone."
     )
     degradation: Degraded = Field(
+        default=None,
+        validate_default=False,
         description="name: the degradation; and its training parameters, as docs/degradations.md has them. Or a list of "
-        "such steps, applied in order, each with the probability of its `probability`."
+        "such steps, applied in order, each with the probability of its `probability`.",
+    )
+    pairs: Texts | None = Field(
+        default=None,
+        description="In place of a degradation: paired shards (`data pack --pairs`) to train on, as data.shards of a job names "
+        "shards; relative to the directory the command runs in.",
     )
     evaluate: Replacements = Field(
         default_factory=dict,
@@ -83,29 +96,61 @@ def task_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_task(name: str) -> TaskSpec:
-    """The task called `name`.
+def load_task(name: str, base: Path = Path()) -> TaskSpec:
+    """The task called `name`: one that ships with the platform, or `tasks/NAME.yaml` of the user.
+
+    Args:
+        name: What jobs call it.
+        base: What `tasks/` is relative to: the directory the command runs in.
 
     Raises:
-        SpecError: No such task, or its file is wrong.
+        SpecError: No such task, its file is wrong, or two have the name.
     """
-    if name not in task_names():
-        raise SpecError([Problem(f"unknown task '{name}'{did_you_mean(name, task_names())}")])
-    text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    return parse_task(text, f"tasks/{name}.yaml")
+    return _task_of(_document(name, base))
+
+
+def problem_of_pairs(name: str, base: Path, message: str) -> Problem:
+    """A problem with the pairs that a task's file names, on their line."""
+    return _document(name, base).problem(("pairs",), message)
+
+
+def _document(name: str, base: Path) -> Document:
+    """The file of a task."""
+    own = base / OWN / f"{name}.yaml"
+    ships = name in task_names()
+    if ships and own.is_file():
+        raise SpecError([Problem(f"'{name}' is a task that ships with the platform; give yours another name", file=str(own))])
+    if ships:
+        return parse_yaml((_folder() / own.name).read_text(encoding="utf-8"), f"{OWN}/{own.name}")
+    owned = [found.stem for found in sorted((base / OWN).glob("*.yaml"))]
+    if name not in owned:
+        raise SpecError([Problem(f"unknown task '{name}'{did_you_mean(name, [*task_names(), *owned])}")])
+    document = load_yaml(own)
+    if isinstance(document.value, dict) and document.value.get("name", name) != name:
+        found = document.value["name"]
+        raise SpecError([document.problem(("name",), f"expected '{name}', as the file is called, found {shown(found)}")])
+    return document
 
 
 def parse_task(text: str, file: str) -> TaskSpec:
     """A task from the text of its file; `file` is how problems name it.
 
     Raises:
-        SpecError: Not a task, or its degradation cannot be built for training or for testing; every problem found.
+        SpecError: Not a task, neither a degradation nor pairs or both, or its degradation cannot be built for training or for
+            testing; every problem found.
     """
-    document = parse_yaml(text, file)
+    return _task_of(parse_yaml(text, file))
+
+
+def _task_of(document: Document) -> TaskSpec:
     try:
         task = TypeAdapter(TaskSpec).validate_python(document.value)
     except ValidationError as error:
         raise SpecError(problems_of(error, TaskSpec, document)) from error
+    if task.pairs or task.degradation is None:
+        if problems := _problems_of_source(task, document):
+            raise SpecError(problems)
+        return task
     problems = problems_in(task.degradation, document, ("degradation",))
     # A mistake in `degradation` shows in both; what `evaluate` does not write is not its mistake.
     replacing = problems_of_params(task.degradation, task.evaluate, document, ("evaluate",))
@@ -113,6 +158,18 @@ def parse_task(text: str, file: str) -> TaskSpec:
     if problems:
         raise SpecError(problems)
     return task
+
+
+def _problems_of_source(task: TaskSpec, document: Document) -> list[Problem]:
+    """What is wrong with a task that has pairs, or no degradation."""
+    if not task.pairs:
+        return [document.problem((), "a task needs a `degradation`, or `pairs` on disk; write one of them")]
+    reasons = {
+        "degradation": "a task either degrades clean photographs or reads `pairs`; leave one of them out",
+        "evaluate": "pairs on disk have no parameters to replace; name paired test sets in the job's evaluate.sets",
+        "quantize": "pairs on disk are rounded to 8 bits already; leave this out",
+    }
+    return [document.problem((key,), reason) for key, reason in reasons.items() if getattr(task, key)]
 
 
 def _folder() -> Any:

@@ -1,18 +1,21 @@
 """What a job will do, worked out before anything starts: steps, samples, crops, parameters, shards, test pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ipt_platform.data.index import load_index
+from ipt_platform.data.pairs import PairedDraw
+from ipt_platform.evaluate.testset import FrozenTask, frozen_task, open_testsets
 from ipt_platform.model.bias import layout_parameters
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.job import EvaluateJob, TrainJob
-from ipt_platform.train.setup import bias_layout
+from ipt_platform.train.setup import bias_layout, draws_of
 
 
 def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, Any]:
@@ -25,21 +28,32 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
     Returns:
         `kind`, `name`, `warnings` and `sets`; for a training job also `mode`, `backbone`, `steps`, `samples` (images drawn),
         `crops`, `epochs`, `stages`, `parameters` (`backbone`, `bias` by task), `workers`, `shards` and `images` (how
-        many they hold); for an evaluation `checkpoint`, `tasks` and `protocol`.
+        many they hold), and `pairs` by task that reads some (`shards`, `images`, and `epochs` over them); for an evaluation
+        `checkpoint`, `tasks` and `protocol`.
 
     Raises:
-        SpecError: Shards or sets went missing since the job was checked.
+        SpecError: Shards or sets went missing since the job was checked, or a task's shards hold no pairs.
+        UsageError: A test set measures none of the tasks.
         DataError: An index does not match its shard.
         NotFoundError: A shard has no index.
     """
     head = {"kind": job.kind, "name": job.name, "warnings": warnings(job)}
     if isinstance(job, EvaluateJob):
-        sets = _sets(job.sets, base)
+        sets = _sets(job.sets, base, [frozen_task(name, use.params, base) for name, use in job.tasks.items()])
         return head | {"checkpoint": job.checkpoint, "tasks": list(job.tasks), "protocol": job.protocol, "sets": sets}
-    shards = [{"path": str(shard), "images": len(load_index(shard).members)} for shard in find_shards(job.data.shards, base)]
+    shards = _shards(find_shards(job.data.shards, base)) if job.data.shards else []
     images = sum(shard["images"] for shard in shards)
     stages = plan_stages(job)
     samples = sum(stage["steps"] * stage["images"] for stage in stages)
+    pairs = {}
+    for draw in draws_of(job, base):
+        if isinstance(draw, PairedDraw):
+            found = draw.shards
+            pairs[draw.name] = {
+                "shards": _shards(found.shards),
+                "images": found.pairs,
+                "epochs": round(samples / found.images, 2),
+            }
     return head | {
         "mode": job.train.mode,
         "backbone": job.model.backbone,
@@ -52,7 +66,8 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
         "workers": job.cluster.workers,
         "shards": shards,
         "images": images,
-        "sets": _sets(job.evaluate.sets, base),
+        "pairs": pairs,
+        "sets": _sets(job.evaluate.sets, base, [frozen_task(name, base=base) for name in job.tasks]),
     }
 
 
@@ -84,5 +99,17 @@ def plan_parameters(job: TrainJob) -> dict[str, Any]:
     return {"backbone": count_parameters(backbone), "bias": dict.fromkeys(job.tasks, bias) if bias else {}}
 
 
-def _sets(names: tuple[str, ...], base: Path) -> list[dict[str, Any]]:
-    return [{"name": name, "paths": [str(path) for path in resolve_set(name, base)]} for name in names]
+def _shards(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    return [{"path": str(shard), "images": len(load_index(shard).members)} for shard in paths]
+
+
+def _sets(names: tuple[str, ...], base: Path, tasks: Sequence[FrozenTask]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": testset.name,
+            "paths": [str(path) for path in resolve_set(testset.name, base)],
+            "pairs": testset.paired,
+            "tasks": [task.name for task in testset.measured(tasks)],
+        }
+        for testset in open_testsets(names, base, tasks)
+    ]

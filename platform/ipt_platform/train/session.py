@@ -19,12 +19,11 @@ from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.errors import CancelledRunError, RefusedError, TrainingError
 from ipt_platform.evaluate.report import make_report, write_report
-from ipt_platform.evaluate.testset import frozen_task, open_testset
+from ipt_platform.evaluate.testset import frozen_task, open_testsets
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.dataset import resolve_set
 from ipt_platform.spec.job import TrainJob
 from ipt_platform.train.evaluation import SetScores, evaluate_together, mean_psnr, sample_writer
 from ipt_platform.train.group import Workers
@@ -96,7 +95,8 @@ class Session:
         self.schedule = schedule_of(job)
         self.total = self.schedule.total_steps
         self.maker = batch_maker(job, place.base, place.workers.rank, place.workers.world)
-        self.testsets = [open_testset(name, resolve_set(name, place.base)) for name in job.evaluate.sets]
+        self.tasks = [frozen_task(task, base=place.base) for task in job.tasks]
+        self.testsets = open_testsets(job.evaluate.sets, place.base, self.tasks)
         self.state = state_of(job, place.device)
         self.best: dict[str, float] = {}
         self.samples = SampleCount()
@@ -228,7 +228,7 @@ class Session:
         scores = evaluate_together(
             self.state.best_model,
             self.testsets,
-            [frozen_task(task) for task in self.job.tasks],
+            self.tasks,
             self.job.evaluate.protocol,
             self.place.workers,
             sample_writer(self.place.run, self.state.step, self.job.train.samples),

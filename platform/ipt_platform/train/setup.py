@@ -1,19 +1,20 @@
 """From a job to the parts of its training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from ipt_platform.data.pairs import BatchMaker, TaskDraw
+from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
 from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks, proportional_ranks
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.groups import matrices_of
 from ipt_platform.spec.dataset import find_shards
+from ipt_platform.spec.draws import draw_of
 from ipt_platform.spec.job import TrainJob
 from ipt_platform.spec.parts import BiasSpec
-from ipt_platform.spec.task import load_task
 from ipt_platform.train.state import TrainState, new_state
 from ipt_platform.train.step import StepSettings
 
@@ -25,31 +26,35 @@ def schedule_of(job: TrainJob) -> Schedule:
     return Schedule(tuple(Stage(stage.steps, stage.patch, stage.images) for stage in job.train.stages))
 
 
-def draws_of(job: TrainJob) -> list[TaskDraw]:
-    """What each task of a job takes from each picture."""
-    draws = []
-    for name, use in job.tasks.items():
-        task = load_task(name)
-        draws.append(TaskDraw(name, use.weight, task.training(use.params), task.quantize))
-    return draws
+def draws_of(job: TrainJob, base: Path) -> list[TaskDraw | PairedDraw]:
+    """What each task of a job takes from each picture, or from pairs of its own; relative paths are relative to `base`."""
+    return [draw_of(name, use.weight, use.params, base) for name, use in job.tasks.items()]
 
 
 def batch_maker(job: TrainJob, base: Path, rank: int, world: int) -> BatchMaker:
     """What makes the batches of one worker; relative paths of the job are relative to `base`.
 
     Raises:
+        SpecError: shards of pairs are missing, or hold none.
         DataError: there are no shards, or an index is missing or does not match its shard.
     """
-    shards = ShardSet.open(find_shards(job.data.shards, base))
+    draws = draws_of(job, base)
+    # without photographs every task reads pairs, and the maker reads no pictures of its own
+    shards = ShardSet.open(find_shards(job.data.shards, base)) if job.data.shards else _pairs_of(draws)
     return BatchMaker(
         shards=shards,
         plan=Plan(job.seed, shards.images),
         schedule=schedule_of(job),
-        draws=draws_of(job),
+        draws=draws,
         seed=job.seed,
         rank=rank,
         world=world,
     )
+
+
+def _pairs_of(draws: Sequence[TaskDraw | PairedDraw]) -> ShardSet:
+    """The pairs of the first task that has some."""
+    return next(draw.shards for draw in draws if isinstance(draw, PairedDraw))
 
 
 def bias_layout(backbone: torch.nn.Module, bias: BiasSpec) -> dict[str, int]:

@@ -1,0 +1,48 @@
+"""From a task's name to what training takes for it from each picture, or from pairs of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ipt_platform.data.pairs import PairedDraw, TaskDraw
+from ipt_platform.data.reader import ShardSet
+from ipt_platform.errors import SpecError
+from ipt_platform.spec.dataset import find_shards
+from ipt_platform.spec.task import load_task, problem_of_pairs
+
+
+def draw_of(name: str, weight: int, params: Mapping[str, Any], base: Path = Path()) -> TaskDraw | PairedDraw:
+    """What a task takes.
+
+    Args:
+        name: The task's.
+        weight: Crops of each picture.
+        params: Degradation parameters that win over the task's own; a task with pairs has none.
+        base: What relative paths are relative to: the directory the command runs in.
+
+    Raises:
+        SpecError: No such task, its file is wrong, or its shards are missing or hold no pairs.
+        pydantic.ValidationError: A parameter is unknown or out of range.
+        NotFoundError, DataError: A shard of pairs has no index, or one that does not match it.
+    """
+    task = load_task(name, base)
+    if not task.pairs:
+        return TaskDraw(name, weight, task.training(params), task.quantize)
+    return PairedDraw(name, weight, open_pairs(name, task.pairs, base))
+
+
+def open_pairs(name: str, patterns: tuple[str, ...], base: Path) -> ShardSet:
+    """The shards of a task's pairs.
+
+    Raises:
+        SpecError: They are missing, or hold pictures that are no pairs.
+        NotFoundError, DataError: As `ShardSet.open`.
+    """
+    try:
+        shards = ShardSet.open(find_shards(patterns, base))
+    except SpecError as error:
+        raise SpecError([problem_of_pairs(name, base, problem.message) for problem in error.problems]) from error
+    if shards.pairs:
+        return shards
+    listed = ", ".join(map(str, shards.shards[:3]))
+    raise SpecError([problem_of_pairs(name, base, f"no pairs in {listed}; make paired shards with `data pack --pairs`")])
