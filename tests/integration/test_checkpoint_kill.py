@@ -7,9 +7,11 @@ writes more into a file than its limit allows (RLIMIT_FSIZE).
 
 import os
 import resource
+import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -154,23 +156,27 @@ def test_killed_before_any_file_operation_of_a_prune(tmp_path: Path):
     assert killed == 0
 
 
-def test_an_attempt_that_is_overtaken_between_rename_and_commit_does_not_commit(tmp_path: Path):
+def test_an_attempt_that_wants_to_begin_between_rename_and_commit_waits(tmp_path: Path):
     run, attempt = start(tmp_path, 0, "absent")
-    checks: list[int] = []
+    ready, told = os.pipe()
+    newer = 0
 
-    def act() -> None:
-        fence = run.fence(attempt)
+    @contextmanager
+    def in_between() -> Iterator[None]:
+        nonlocal newer
+        with run.fence(attempt)():
+            newer = os.fork()
+            if newer == 0:
+                run.new_attempt()
+                os.write(told, str(newest(run.path)[0]).encode())
+                os._exit(0)
+            select.select([ready], [], [], 0.3)  # long enough for one that did not wait
+            yield
 
-        def overtaken() -> None:
-            checks.append(1)
-            if len(checks) == 2:
-                assert (run.checkpoints / "step-2").exists()
-                assert run.new_attempt() == attempt + 1
-            fence()
+    path = commit(run.checkpoints, 2, AFTER, in_between, attempt)
 
-        with pytest.raises(Exception, match=f"attempt {attempt} no longer owns run"):
-            commit(run.checkpoints, 2, AFTER, overtaken, attempt)
-
-    assert in_child(act) == 0
-    assert newest(run.path) == (run.checkpoints / "step-1", [])
-    assert {each.name for each in run.checkpoints.iterdir()} == {"step-1"}
+    assert os.waitpid(newer, 0)[1] == 0
+    assert Path(os.read(ready, 4096).decode()) == path
+    with pytest.raises(Exception, match=f"attempt {attempt} no longer owns run"):
+        commit(run.checkpoints, 3, AFTER, run.fence(attempt), attempt)
+    assert newest(run.path) == (path, [])

@@ -221,15 +221,27 @@ def test_bad_samples_within_the_limit_are_told_and_passed_over(with_a_bad_pictur
     assert [event["key"] for event in events(run, "bad-sample")] == ["p1", "p1"]  # once in each pass over three pictures
 
 
-def test_a_newer_attempt_fences_this_one_off(base, tmp_path):
+@pytest.mark.parametrize("at", [0, 2, 5])
+def test_an_attempt_that_was_overtaken_writes_nothing_more(base, tmp_path, at):
     run = create(tmp_path, "fenced")
-    old = session(job_of(checkpoint__every=1), run, base)
-    run.new_attempt()
+    written: dict[Path, bytes] = {}
 
-    with pytest.raises(RefusedError, match="attempt 1 no longer owns run fenced"):
-        old.train()
+    def overtaken(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+        for batch in local_stream(maker, start, stop):
+            if batch.step == at:
+                run.new_attempt()
+                written.update({path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()})
+            yield batch
 
-    assert list_checkpoints(run.path) == []
+    train = {**job_of().train.model_dump(mode="json"), "log_every": 1}
+    job = job_of(train=train, checkpoint__every=1)
+    with pytest.raises(RefusedError, match="attempt 1 no longer owns run fenced: attempt 2 was started"):
+        session(job, run, base, overtaken).train()
+
+    assert {line["attempt"] for line in read_metrics(run)} <= {1}
+    assert [info.step for info in list_checkpoints(run.path)] == list(range(1, at + 1))[-3:][::-1]
+    after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert {path: data for path, data in after.items() if "samples" not in path.parts} == written
 
 
 def test_a_run_of_another_backbone_is_not_gone_on_with(straight, base):

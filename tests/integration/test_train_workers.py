@@ -92,7 +92,7 @@ SCENARIOS: dict[str, OpenStream] = {
 def session(run: RunDir, attempt: int, base: Path, workers: Workers, stream: OpenStream) -> Session:
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model  # noqa: E731
     if workers.world > 1:
-        wrap = partial(nn.parallel.DistributedDataParallel, gradient_as_bucket_view=True, broadcast_buffers=False)
+        wrap = partial(nn.parallel.DistributedDataParallel, gradient_as_bucket_view=True)
     return Session(job_of(), Place(run, attempt, base, workers, CPU), stream, wrap)
 
 

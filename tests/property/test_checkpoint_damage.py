@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from ipt_platform.errors import CheckpointError
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {"model.safetensors": {"w": torch.arange(5.0)}, "biases/a.safetensors": {}, "state.json": {"step": 4}}
-    return commit(tmp_path_factory.mktemp("run"), 4, files, lambda: None)
+    return commit(tmp_path_factory.mktemp("run"), 4, files, nullcontext)
 
 
 @settings(max_examples=150, deadline=None)
@@ -52,7 +53,7 @@ def fleets(draw: st.DrawFn) -> dict[int, str]:
 
 def written(run: Path, states: dict[int, str]) -> Iterator[int]:
     for step, state in states.items():
-        path = commit(run / "checkpoints", step, {"state.json": {"step": step}}, lambda: None)
+        path = commit(run / "checkpoints", step, {"state.json": {"step": step}}, nullcontext)
         if state == "uncommitted":
             (path / "COMMIT").unlink()
         elif state == "damaged":

@@ -2,20 +2,30 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import nullcontext as allow
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
-from ipt_platform.checkpoint.files import commit, list_checkpoints, newest, prune, read_json, read_tensors, verify
+from ipt_platform.checkpoint.files import (
+    Verified,
+    commit,
+    list_checkpoints,
+    newest,
+    prune,
+    read_json,
+    read_tensors,
+    verify,
+)
 from ipt_platform.errors import CheckpointError, RefusedError
-
-
-def allow() -> None:
-    """A fence that lets everything pass."""
 
 
 def write(run: Path, step: int, attempt: int = 1, mark: int = 0) -> Path:
@@ -203,35 +213,48 @@ def test_a_step_of_another_attempt_gives_way_to_the_owner(tmp_path: Path):
     assert verify(checkpoint).attempt == 2
 
 
-@pytest.mark.parametrize("passes", [0, 1])
-def test_a_fenced_attempt_commits_nothing_and_harms_nothing(tmp_path: Path, passes: int):
+@contextmanager
+def closed() -> Iterator[None]:
+    """The fence of an attempt that another one has overtaken."""
+    raise RefusedError("a newer attempt owns the run")
+    yield
+
+
+def test_a_fenced_attempt_commits_nothing_and_harms_nothing(tmp_path: Path):
     kept = write(tmp_path, 3, attempt=2, mark=2)
-    asked: list[int] = []
-
-    def fence() -> None:
-        asked.append(1)
-        if len(asked) > passes:
-            raise RefusedError("a newer attempt owns the run")
 
     with pytest.raises(RefusedError, match="newer attempt"):
-        commit(tmp_path / "checkpoints", 3, {"state.json": {"mark": 1}}, fence, attempt=1)
+        commit(tmp_path / "checkpoints", 3, {"state.json": {"mark": 1}}, closed, attempt=1)
     with pytest.raises(RefusedError, match="newer attempt"):
-        commit(tmp_path / "checkpoints", 4, {"state.json": {"mark": 1}}, fence, attempt=1)
+        commit(tmp_path / "checkpoints", 4, {"state.json": {"mark": 1}}, closed, attempt=1)
 
     assert names(tmp_path / "checkpoints") == {"step-3"}
     assert newest(tmp_path) == (kept, [])
     assert read_json(kept / "state.json")["mark"] == 2
 
 
+def test_a_fenced_attempt_removes_nothing(tmp_path: Path):
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+    (tmp_path / "checkpoints/.tmp-step-4-mine").mkdir()
+
+    with pytest.raises(RefusedError, match="newer attempt"):
+        prune(tmp_path, keep=1, fence=closed)
+
+    assert names(tmp_path / "checkpoints") == {"step-1", "step-2", "step-3", ".tmp-step-4-mine"}
+
+
 def test_a_fenced_attempt_whose_folder_was_cleared_away_hears_why(tmp_path: Path):
     fenced = False
 
-    def fence() -> None:
+    @contextmanager
+    def fence() -> Iterator[None]:
         nonlocal fenced
         if fenced:
             raise RefusedError("a newer attempt owns the run")
         fenced = True
         prune(tmp_path, keep=1)  # what the newer attempt does
+        yield
 
     with pytest.raises(RefusedError, match="newer attempt"):
         commit(tmp_path / "checkpoints", 1, {"state.json": {}}, fence)
@@ -282,3 +305,58 @@ def test_prune_keeps_the_newest_and_the_best(tmp_path: Path):
     assert names(tmp_path / "checkpoints") == {"step-2", "step-4", "step-6", "step-7"}
     with pytest.raises(ValueError, match="at least the newest"):
         prune(tmp_path, keep=0)
+
+
+OPENED: list[list[str]] = []
+"""Lists that are told the name of each file that this process opens."""
+
+sys.addaudithook(lambda event, arguments: [each.append(str(arguments[0])) for each in OPENED] if event == "open" else None)
+
+
+def models_read(run: Path, verified: Verified) -> list[str]:
+    """The steps whose model is read by a prune that keeps three."""
+    opened: list[str] = []
+    OPENED.append(opened)
+    try:
+        prune(run, keep=3, verified=verified)
+    finally:
+        OPENED.remove(opened)
+    return [Path(name).parent.name for name in opened if name.endswith("model.safetensors")]
+
+
+def test_a_prune_reads_no_checkpoint_but_the_new_one(tmp_path: Path):
+    verified = Verified()
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+
+    assert models_read(tmp_path, verified) == ["step-3", "step-2", "step-1"]
+    assert models_read(tmp_path, verified) == []
+    write(tmp_path, 4)
+    assert models_read(tmp_path, verified) == ["step-4"]
+    assert names(tmp_path / "checkpoints") == {"step-2", "step-3", "step-4"}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_after_a_checkpoint_was_verified_is_seen(tmp_path: Path, kind: str):
+    verified = Verified()
+    write(tmp_path, 1), write(tmp_path, 2)
+    before = list_checkpoints(tmp_path, verified)
+    assert [info.usable for info in before] == [True, True]
+
+    DAMAGES[kind][0](before[0].path)
+
+    after = list_checkpoints(tmp_path, verified)
+    assert [info.usable for info in after] == [False, True]
+    assert after == list_checkpoints(tmp_path)
+
+
+def test_damage_that_keeps_size_and_time_of_a_file_is_seen(tmp_path: Path):
+    verified = Verified()
+    path = write(tmp_path, 1) / "model.safetensors"
+    assert list_checkpoints(tmp_path, verified)[0].usable
+    before = path.stat()
+
+    flip(path.parent)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert not list_checkpoints(tmp_path, verified)[0].usable

@@ -1,6 +1,7 @@
 """State to committed files and back, bit for bit; what does not fit is refused with both sides named."""
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def save(trained: TrainState, folder: Path, name: str = "iptv2-tiny") -> Path:
     files = state_files(
         trained.model, trained.average, trained.optimizer, step=trained.step, backbone=name, progress={"images": 7}
     )
-    return commit(folder, trained.step, files, lambda: None)
+    return commit(folder, trained.step, files, nullcontext)
 
 
 def load(checkpoint: Path, into: TrainState, name: str = "iptv2-tiny") -> dict:

@@ -2,11 +2,15 @@
 
 import json
 import os
+import shutil
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
-from ipt_platform.errors import NotFoundError, RefusedError, UsageError
+from ipt_platform.errors import InfrastructureError, NotFoundError, RefusedError, UsageError
+from ipt_platform.observe.lock import locked
 from ipt_platform.observe.process import Process, this_process
 from ipt_platform.observe.rundir import RunDir, create, find_run, list_runs
 
@@ -54,15 +58,64 @@ def test_an_attempt_file_cut_short_still_counts(tmp_path: Path):
 def test_the_fence_lets_only_the_newest_attempt_pass(tmp_path: Path):
     run = create(tmp_path, "a")
     first = run.new_attempt()
-    run.fence(first)()
+    with run.fence(first)():
+        pass
     second = run.new_attempt()
 
-    run.fence(second)()
+    with run.fence(second)():
+        pass
 
     with pytest.raises(RefusedError, match=f"attempt 1 no longer owns run a: attempt 2 .*process {os.getpid()}"):
-        run.fence(first)()
+        run.fence(first)().__enter__()
     with pytest.raises(RefusedError, match="attempt 3 is gone"):
-        run.fence(3)()
+        run.fence(3)().__enter__()
+    shutil.rmtree(run.path)
+    with pytest.raises(RefusedError, match="attempt 2 is gone; was the run's folder removed"):
+        run.fence(second)().__enter__()
+
+
+def test_no_attempt_begins_while_another_makes_something_final(tmp_path: Path):
+    run = create(tmp_path, "a")
+    first = run.new_attempt()
+    seen: list[str] = []
+    newer = threading.Thread(target=lambda: seen.append(f"attempt {run.new_attempt()}"))
+
+    with run.fence(first)():
+        newer.start()
+        newer.join(timeout=0.3)  # long enough for one that did not wait
+        seen.append("final")
+    newer.join()
+
+    assert seen == ["final", "attempt 2"]
+
+
+def test_a_lock_that_somebody_keeps_is_an_error_that_says_so(tmp_path: Path):
+    path = tmp_path / "lock"
+
+    with locked(path), pytest.raises(InfrastructureError, match=f"{path} has been locked by another process for 0 s"):
+        locked(path, patience=0).__enter__()
+
+    with locked(path, patience=0):
+        pass
+
+
+def test_a_lock_ends_with_its_holder(tmp_path: Path):
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with locked(tmp_path / "lock"):
+            os.write(told, b"x")
+            signal.pause()
+    try:
+        os.read(ready, 1)
+        with pytest.raises(InfrastructureError):
+            locked(tmp_path / "lock", patience=0).__enter__()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+    with locked(tmp_path / "lock", patience=0):
+        pass
 
 
 def test_a_request_to_stop_reaches_only_the_attempt_it_was_made_to(tmp_path: Path):

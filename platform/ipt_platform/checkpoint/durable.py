@@ -9,19 +9,18 @@ import secrets
 from pathlib import Path
 
 
-def write_durable(path: Path, data: bytes, folder: int | None = None) -> None:
+def write_durable(path: Path, data: bytes) -> None:
     """Write a new file and wait until the disk has it; the folder's entry is not yet synced (`sync_folder` does that).
 
     Args:
         path: the file; it must not exist.
         data: its whole content.
-        folder: descriptor of an open folder that a relative `path` is below.
 
     Raises:
         FileExistsError: the file is already there.
         OSError: the disk is full or refuses; a torn file may be left behind.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

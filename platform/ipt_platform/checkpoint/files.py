@@ -3,9 +3,9 @@
 The order of `commit`, each step on the disk before the next one begins:
 
     1. write every file into .tmp-step-N-<random>/, then MANIFEST.json with the sha256 of each
-    2. rename the folder to step-N
-    3. ask the fence: does a newer attempt own the run by now? then stop here
-    4. write COMMIT, which holds the sha256 of MANIFEST.json
+    2. enter the fence: does a newer attempt own the run by now? then stop here; from now on, none can begin
+    3. rename the folder to step-N
+    4. write COMMIT, which holds the sha256 of MANIFEST.json; leave the fence
 
 A writer that is killed anywhere before the end of 4 leaves a folder that nobody takes for a checkpoint.
 Tensors are stored as safetensors, everything else as JSON; nothing that is read here can execute code.
@@ -13,10 +13,9 @@ Tensors are stored as safetensors, everything else as JSON; nothing that is read
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,9 @@ from ipt_platform.checkpoint.manifest import (
     MANIFEST,
     TEMPORARY,
     CheckpointInfo,
+    Fence,
     Manifest,
+    Verified,
     commit_bytes,
     list_checkpoints,
     move_aside,
@@ -41,12 +42,23 @@ from ipt_platform.checkpoint.manifest import (
 )
 from ipt_platform.errors import CheckpointError
 
-__all__ = ["CheckpointInfo", "commit", "list_checkpoints", "newest", "prune", "read_json", "read_tensors", "verify"]
+__all__ = [
+    "CheckpointInfo",
+    "Fence",
+    "Verified",
+    "commit",
+    "list_checkpoints",
+    "newest",
+    "prune",
+    "read_json",
+    "read_tensors",
+    "verify",
+]
 
 Content = bytes | Mapping[str, Tensor] | Mapping[str, Any]
 
 
-def commit(checkpoints: Path, step: int, files: Mapping[str, Content], fence: Callable[[], None], attempt: int = 0) -> Path:
+def commit(checkpoints: Path, step: int, files: Mapping[str, Content], fence: Fence, attempt: int = 0) -> Path:
     """Write the checkpoint `step-N` so that it is either usable as a whole or not there.
 
     A usable `step-N` of the same attempt is returned as it is. Any other `step-N` (uncommitted, damaged, or of an
@@ -57,7 +69,7 @@ def commit(checkpoints: Path, step: int, files: Mapping[str, Content], fence: Ca
         step: steps done, 0 or more.
         files: content by relative name (`"biases/denoise.safetensors"`): bytes as they are, else by suffix a mapping of
             tensors for `.safetensors` and any JSON value without NaN for `.json`. Encoded and written one by one.
-        fence: raises if a newer attempt owns the run (`RunDir.fence`); asked before anything moves and before COMMIT.
+        fence: held from before anything moves until COMMIT is on the disk.
         attempt: the attempt that writes; recorded in MANIFEST.json.
 
     Returns:
@@ -82,8 +94,8 @@ def commit(checkpoints: Path, step: int, files: Mapping[str, Content], fence: Ca
         sync_folder(temporary)
         _publish(temporary, target, commit_bytes(manifest), fence)
     except OSError:
-        fence()  # an outdated attempt may have had its folder cleared away: then that is the reason to give
-        raise
+        with fence():  # an outdated attempt may have had its folder cleared away: then that is the reason to give
+            raise
     finally:
         # After a success the name is gone; the error that got us here matters more than one from clearing up.
         shutil.rmtree(temporary, ignore_errors=True)
@@ -137,28 +149,21 @@ def _write_files(folder: Path, files: Mapping[str, Content]) -> dict[str, tuple[
     return table
 
 
-def _publish(temporary: Path, target: Path, seal: bytes, fence: Callable[[], None]) -> None:
-    # COMMIT goes into this very folder, even if a newer attempt has moved it from its name in the meantime.
-    folder = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    aside = None
-    try:
-        fence()
+def _publish(temporary: Path, target: Path, seal: bytes, fence: Fence) -> None:
+    with fence():
         aside = move_aside(target) if target.exists() else None
         temporary.rename(target)
-        sync_folder(target.parent)
-        fence()
-        # Its own rename, because a COMMIT that is cut short is no COMMIT.
-        write_durable(Path(f".{COMMIT}"), seal, folder)
-        os.rename(f".{COMMIT}", COMMIT, src_dir_fd=folder, dst_dir_fd=folder)
-        os.fsync(folder)
-    except BaseException:
-        if target.exists() and os.path.samestat(os.fstat(folder), target.stat()):
+        try:
+            sync_folder(target.parent)
+            # Its own rename, because a COMMIT that is cut short is no COMMIT.
+            write_durable(target / f".{COMMIT}", seal)
+            (target / f".{COMMIT}").rename(target / COMMIT)
+            sync_folder(target)
+        except BaseException:
             target.rename(temporary)
-        if aside and not target.exists():
-            aside.rename(target)  # it may be what a newer attempt committed a moment ago
-        raise
-    finally:
-        os.close(folder)
+            if aside:
+                aside.rename(target)
+            raise
 
 
 def _encode(name: str, content: Content) -> bytes:

@@ -14,7 +14,8 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +27,10 @@ MANIFEST = "MANIFEST.json"
 COMMIT = "COMMIT"
 TEMPORARY = ".tmp-"
 ASIDE = ".old-"
+
+Fence = Callable[[], AbstractContextManager[None]]
+"""Makes what is entered around a change that no newer attempt may see half-done; raises RefusedError if there is a newer one
+(`RunDir.fence`)."""
 
 _STEP = re.compile(r"step-(0|[1-9][0-9]*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -85,9 +90,32 @@ def verify(checkpoint: Path) -> Manifest:
     return manifest
 
 
-def list_checkpoints(run: Path) -> list[CheckpointInfo]:
-    """Every `step-N` folder of a run, newest first, each with every digest checked (this reads all of their bytes)."""
-    return [_inspect(step, path) for step, path in steps(run / "checkpoints")]
+class Verified:
+    """Remembers which checkpoints had every digest right, so that their bytes are read once and not at every commit.
+
+    One that was touched since then (a file came, went, or has another inode, size or time) is read again.
+    """
+
+    def __init__(self):
+        self._marks: dict[Path, frozenset[tuple]] = {}
+
+    def inspect(self, step: int, path: Path) -> CheckpointInfo:
+        """What `list_checkpoints` says of the folder."""
+        mark = _mark(path)  # before its bytes are read: what changes meanwhile is read again the next time
+        if mark and self._marks.get(path) == mark:
+            return CheckpointInfo(step, path, usable=True, reason="")
+        info = _inspect(step, path)
+        self._marks[path] = mark if info.usable else frozenset()
+        return info
+
+
+def list_checkpoints(run: Path, verified: Verified | None = None) -> list[CheckpointInfo]:
+    """Every `step-N` folder of a run, newest first, each with every digest checked.
+
+    Reads all of their bytes, but for those of checkpoints that `verified` knows.
+    """
+    inspect = verified.inspect if verified else _inspect
+    return [inspect(step, path) for step, path in steps(run / "checkpoints")]
 
 
 def newest(run: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
@@ -105,7 +133,9 @@ def newest(run: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     return None, damaged
 
 
-def prune(run: Path, keep: int, best: Collection[int] = ()) -> list[Path]:
+def prune(
+    run: Path, keep: int, best: Collection[int] = (), fence: Fence = nullcontext, verified: Verified | None = None
+) -> list[Path]:
     """Remove the checkpoints that nobody needs any more; only the attempt that owns the run may call this.
 
     What stays: the `keep` newest usable ones, the steps in `best`, and whatever is newer than the newest usable one.
@@ -115,23 +145,29 @@ def prune(run: Path, keep: int, best: Collection[int] = ()) -> list[Path]:
         run: folder of the run.
         keep: how many to keep, at least 1.
         best: steps to keep whatever their age.
+        fence: held while something is removed.
+        verified: spares reading again what it has seen before.
 
     Returns:
         The `step-N` folders that were removed.
+
+    Raises:
+        RefusedError: from the fence; nothing was removed.
     """
     if keep < 1:
         raise ValueError(f"prune must keep at least the newest usable checkpoint, got keep={keep}")
     folder = run / "checkpoints"
-    usable = [info.step for info in list_checkpoints(run) if info.usable]
+    usable = [info.step for info in list_checkpoints(run, verified) if info.usable]
     kept = set(usable[:keep]) | set(best)
-    removed = [path for step, path in steps(folder) if usable and step < usable[0] and step not in kept]
-    for path in removed:
-        # Deleting takes many calls; a rename takes one. So a killed prune leaves no half of a checkpoint behind.
-        move_aside(path)
-    if removed:
-        sync_folder(folder)
-    for leaving in _leavings(folder):
-        shutil.rmtree(leaving)
+    with fence():
+        removed = [path for step, path in steps(folder) if usable and step < usable[0] and step not in kept]
+        for path in removed:
+            # Deleting takes many calls; a rename takes one. So a killed prune leaves no half of a checkpoint behind.
+            move_aside(path)
+        if removed:
+            sync_folder(folder)
+        for leaving in _leavings(folder):
+            shutil.rmtree(leaving)
     return removed
 
 
@@ -165,6 +201,15 @@ def digest_file(path: Path) -> str:
     """The sha256 of a file in hexadecimal, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _mark(checkpoint: Path) -> frozenset[tuple]:
+    """What changes if somebody touches a file of a checkpoint; empty if that cannot be told."""
+    try:
+        found = [(path, path.lstat()) for path in checkpoint.rglob("*")]
+    except OSError:
+        return frozenset()
+    return frozenset((path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in found)
 
 
 def _inspect(step: int, path: Path) -> CheckpointInfo:

@@ -3,13 +3,15 @@
 <storage>/<run-id>/
   job.yaml   events.jsonl   metrics.jsonl   report.json   stop.json
   attempts/<n>               one file per start of the run; the highest number owns the run
+  attempts/.lock             held while something is made final, and while an attempt takes the run over
   logs/<attempt>/<rank>.log  samples/step-N/   checkpoints/step-N/
 """
 
+import contextlib
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 from ipt_platform.checkpoint.durable import replace_file, sync_folder, write_durable
 from ipt_platform.errors import NotFoundError, RefusedError, UsageError
+from ipt_platform.observe.lock import locked
 from ipt_platform.observe.process import Process, this_process
 
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
@@ -73,6 +76,11 @@ class RunDir:
         return self.path / "attempts"
 
     @property
+    def lock(self) -> Path:
+        """What is locked while something is made final."""
+        return self.attempts / ".lock"
+
+    @property
     def stop(self) -> Path:
         """The request to stop, if there is one."""
         return self.path / "stop.json"
@@ -95,22 +103,26 @@ class RunDir:
     def new_attempt(self, process: Process | Mapping[str, Any] | None = None) -> int:
         """Take the run over: every older attempt is fenced off, and a request to stop it no longer counts.
 
-        Two processes that ask at the same time get different numbers: the kernel lets only one create a file.
+        Two processes that ask at the same time get different numbers. An older attempt that is making something final at
+        this moment is waited for.
 
         Args:
             process: who leads the attempt (`observe.process.this_process`, or its dictionary); this process by default.
 
         Returns:
             The number of the attempt, 1 for the first.
+
+        Raises:
+            InfrastructureError: as `observe.lock.locked`.
         """
         leader = process if isinstance(process, Process) else Process(**process) if process else this_process()
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
         data = json.dumps({"started": started, "process": asdict(leader)}).encode() + b"\n"
         self.attempts.mkdir(parents=True, exist_ok=True)
-        number = self.current_attempt() + 1
-        while not _create(self.attempts / str(number), data):
-            number += 1
-        sync_folder(self.attempts)
+        with locked(self.lock):
+            number = self.current_attempt() + 1
+            write_durable(self.attempts / str(number), data)
+            sync_folder(self.attempts)
         return number
 
     def current_attempt(self) -> int:
@@ -127,12 +139,13 @@ class RunDir:
         except (OSError, ValueError, KeyError, TypeError):
             return Attempt(number)
 
-    def fence(self, attempt: int) -> Callable[[], None]:
-        """The question to ask before anything is made final: does this attempt still own the run?
+    def attempt_of(self, leader: Process, after: int) -> int | None:
+        """The newest attempt, if this process leads it and its number is above `after`; else None."""
+        number = self.current_attempt()
+        return number if number > after and self.attempt(number).process == leader else None
 
-        Returns:
-            A function that raises RefusedError once a newer attempt exists (or the attempt's own file is gone).
-        """
+    def fence(self, attempt: int) -> "Fence":
+        """What an attempt makes final, it makes final inside `with run.fence(attempt)():`."""
         return Fence(self, attempt)
 
     def request_stop(self, reason: str) -> int:
@@ -159,13 +172,25 @@ class RunDir:
 
 @dataclass(frozen=True)
 class Fence:
-    """Raises when called by an attempt that no longer owns its run."""
+    """Keeps a run in the hands of one attempt while something is made final."""
 
     run: RunDir
     attempt: int
 
-    def __call__(self) -> None:
-        """Raise RefusedError unless the attempt still owns the run."""
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Hold the run: until the block is over, no newer attempt can begin.
+
+        Raises:
+            RefusedError: a newer attempt has begun, or the attempt's own file is gone.
+            InfrastructureError: as `observe.lock.locked`.
+        """
+        self._check()
+        with locked(self.run.lock):
+            self._check()
+            yield
+
+    def _check(self) -> None:
         current = self.run.current_attempt()
         if current == self.attempt:
             return
@@ -229,11 +254,3 @@ def _local(storage: str | Path) -> Path:
     if "://" in str(storage):
         raise UsageError(f"storage {str(storage)!r} is not a local folder; only local folders can hold runs so far")
     return Path(storage)
-
-
-def _create(path: Path, data: bytes) -> bool:
-    try:
-        write_durable(path, data)
-    except FileExistsError:
-        return False
-    return True

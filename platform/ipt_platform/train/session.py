@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipt_platform.checkpoint.files import commit, newest, prune
+from ipt_platform.checkpoint.files import Verified, commit, newest, prune
 from ipt_platform.checkpoint.state import load_training_state, state_files
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
@@ -101,7 +101,9 @@ class Session:
         self.best: dict[str, float] = {}
         self.samples = SampleCount()
         self.new_samples = SampleCount()
-        self.stop_reason = self.last_bad = ""
+        self.stop_reason = self.refused = self.last_bad = ""
+        self.verified = Verified()
+        self.fence = place.run.fence(place.attempt)
         self.stage = -1
         self.began = clock()
         self._resume()
@@ -139,8 +141,10 @@ class Session:
         self._commit()
         report = self._report(scores)
         if self.place.workers.first:
-            write_report(self.place.run.report, report)
-            self._event("finished", step=self.total, reason=f"all {self.total} steps were done")
+            with self.fence():
+                write_report(self.place.run.report, report)
+                done = f"all {self.total} steps were done"
+                append_event(self.place.run, "finished", self.place.attempt, step=self.total, reason=done)
         return report
 
     # Hooks of the loop
@@ -177,7 +181,7 @@ class Session:
             "seconds": self.clock() - self.began,
             "eta_seconds": (self.total - self.state.step) * per_step,
         }
-        append_metrics(self.place.run, line)
+        self._tell(lambda: append_metrics(self.place.run, line))
         log.info("step %d/%d loss %s", self.state.step, self.total, line["loss"])
 
     def milestone(self) -> None:
@@ -189,11 +193,14 @@ class Session:
             self._commit()
 
     def should_stop(self) -> bool:
-        """Whether somebody asked this attempt to stop; the first worker looks, all hear."""
+        """Whether somebody asked this attempt to stop, or took its run over; the first worker looks, all hear."""
         workers = self.place.workers
         asked = self.place.run.stop_requested(self.place.attempt) if workers.first else None
-        self.stop_reason = workers.from_first(asked) or ""
-        return bool(self.stop_reason)
+        asked, refused = workers.from_first((asked, self.refused))
+        if refused:
+            raise RefusedError(refused)
+        self.stop_reason = asked or ""
+        return bool(asked)
 
     # Between steps
 
@@ -238,7 +245,7 @@ class Session:
             self.best = {"step": self.state.step, "psnr": mean}
         if self.place.workers.first:
             line = {"attempt": self.place.attempt, "step": self.state.step, "evaluation": scores}
-            append_metrics(self.place.run, line)
+            self._tell(lambda: append_metrics(self.place.run, line))
             self._event("evaluated", step=self.state.step, psnr=mean)
         return scores
 
@@ -270,9 +277,10 @@ class Session:
                 "best": self.best,
             },
         )
-        commit(run.checkpoints, state.step, files, run.fence(self.place.attempt), self.place.attempt)
+        commit(run.checkpoints, state.step, files, self.fence, self.place.attempt)
         self._event("checkpoint", step=state.step)
-        prune(run.path, self.job.checkpoint.keep, {int(self.best["step"])} if self.best else ())
+        best = {int(self.best["step"])} if self.best else ()
+        prune(run.path, self.job.checkpoint.keep, best, self.fence, self.verified)
 
     def _resume(self) -> None:
         workers, run = self.place.workers, self.place.run
@@ -310,4 +318,14 @@ class Session:
     def _event(self, event: str, **fields: Any) -> None:
         """The first worker tells; what only one worker sees (a bad sample) is told by that one."""
         if self.place.workers.first or event == "bad-sample":
-            append_event(self.place.run, event, self.place.attempt, **fields)
+            self._tell(lambda: append_event(self.place.run, event, self.place.attempt, **fields))
+
+    def _tell(self, write: Callable[[], object]) -> None:
+        """Write into the run's files if the run is still this attempt's; if not, all workers hear of it when they next talk."""
+        if self.refused:
+            return
+        try:
+            with self.fence():
+                write()
+        except RefusedError as error:
+            self.refused = str(error)

@@ -15,7 +15,7 @@ from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.data.stream import ray_stream
-from ipt_platform.errors import CancelledRunError, RefusedError, TrainingError
+from ipt_platform.errors import CancelledRunError, IptError, RefusedError, TrainingError
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import JOB, TrainJob
@@ -57,10 +57,18 @@ def train_worker(config: dict[str, Any]) -> None:
     except (CancelledRunError, TrainingError) as error:
         log.warning("%s", error)
         if workers.first:
-            append_event(run, ENDINGS[type(error)], attempt, reason=str(error))
+            _tell_ending(run, attempt, error)
     except Exception:
         log.exception("ended by an error")
         raise
+
+
+def _tell_ending(run: RunDir, attempt: int, error: IptError) -> None:
+    try:
+        with run.fence(attempt)():
+            append_event(run, ENDINGS[type(error)], attempt, reason=str(error))
+    except RefusedError as refused:
+        log.warning("%s", refused)
 
 
 def carrier_of(job: TrainJob) -> OpenStream:
