@@ -248,3 +248,15 @@ def test_the_job_that_trained_a_task_says_how_much_it_enlarges(storage):
     run.job.write_text(json.dumps(job | {"kind": "knit"}))
     with pytest.raises(SpecError, match=r"job\.yaml.*not a job of this version"):
         upscale_of(checkpoint, "sr4")
+
+
+def test_the_user_s_own_tasks_enlarge_as_their_files_say(storage, tmp_path, monkeypatch):
+    (tmp_path / "tasks").mkdir()
+    task = {"apiVersion": "ipt/v1", "kind": "task", "description": "Mine.", "stage": "downstream"}
+    made = {"postage-stamps": {"degradation": {"name": "low-resolution", "scale": 8}}, "scans": {"pairs": ["scans/*.tar"]}}
+    for name, what in made.items():
+        (tmp_path / "tasks" / f"{name}.yaml").write_text(json.dumps(task | {"name": name} | what))
+    monkeypatch.chdir(tmp_path)
+
+    checkpoint = storage / "larger" / "checkpoints" / "step-3"
+    assert [upscale_of(checkpoint, name) for name in (*made, "sr3", "unheard-of")] == [8, 1, 3, 1]

@@ -14,7 +14,7 @@ from ipt_platform.errors import CheckpointError, Problem, SpecError, UsageError
 from ipt_platform.observe.rundir import find_run
 from ipt_platform.spec.job import JOB
 from ipt_platform.spec.source import load_yaml
-from ipt_platform.spec.task import load_task, task_names
+from ipt_platform.spec.task import OWN, load_task, task_names
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,21 @@ def upscale_of(checkpoint: Path, task: str) -> int:
     """How many times longer each side of a picture becomes before a task's model restores it: 1 but for super-resolution.
 
     The job of the checkpoint's run says it, whose parameters may differ from the task's own; a checkpoint that lies
-    elsewhere has those of the task. A task that this version does not know enlarges nothing.
+    elsewhere has those of the task. A task that reads pairs enlarges nothing, nor does one whose file is not here.
 
     Raises:
-        SpecError: the run's job is none, or the task does not take its parameters.
+        SpecError: the run's job or the task's file is none, or the task does not take its parameters.
     """
-    if task not in task_names():
+    if task not in task_names() and not Path(OWN, f"{task}.yaml").is_file():
+        return 1
+    spec = load_task(task)
+    if spec.pairs:
         return 1
     job = checkpoint.parent.parent / "job.yaml"
     document = load_yaml(job) if job.is_file() else None
     try:
         uses = JOB.validate_python(document.value).tasks if document else {}
-        return load_task(task).training(uses[task].params if task in uses else {}).upscale
+        return spec.training(uses[task].params if task in uses else {}).upscale
     except ValidationError as error:
         found = "; ".join(detail["msg"] for detail in error.errors())
         raise SpecError([Problem(f"not a job of this version with a task {task!r}: {found}", file=str(job))]) from error
