@@ -239,6 +239,6 @@ def test_what_names_no_shard_is_named(tmp_path):
     with pytest.raises(UsageError, match="at most"):
         expand_shards(str(tmp_path / "{0..99999999999}.tar"))
     with pytest.raises(UsageError, match="s3://"):
-        expand_shards("s3://bucket/{0..3}.tar")
+        expand_shards("gs://bucket/{0..3}.tar")
     with pytest.raises(NotFoundError):
         expand_shards([])

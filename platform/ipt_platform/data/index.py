@@ -11,17 +11,19 @@ pictures reads a paired shard as any other.
 """
 
 import hashlib
-import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ipt_platform.data.header import probe
+from ipt_platform.data.ordered import ordered_map
 from ipt_platform.errors import DataError, NotFoundError
+from ipt_platform.storage.files import find, open_file, read_bytes, write_bytes
+from ipt_platform.storage.paths import AnyPath, Found, S3Path
 
 FORMAT = "ipt-index/1"
 SUFFIX = ".index.json"
@@ -29,6 +31,9 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 HALVES = ("clean", "degraded")
 MAX_MEMBER_BYTES = 1 << 30
 MAX_INDEX_BYTES = 1 << 30
+
+OPENERS = 8
+"""Indexes on S3 that are read at a time: each waits for the network far longer than it takes to parse."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -92,47 +97,74 @@ class ShardIndex(BaseModel):
         return sum(member.degraded is not None for member in self.members)
 
 
-def index_path(shard: Path) -> Path:
+def index_path(shard: AnyPath) -> AnyPath:
     """Where the index of a shard lies."""
     return shard.with_name(shard.name + SUFFIX)
 
 
-def write_index(shard: Path, index: ShardIndex) -> Path:
-    """Write the index beside its shard, under a temporary name first, so that no reader ever sees half of one."""
+def write_index(shard: AnyPath, index: ShardIndex) -> AnyPath:
+    """Write the index beside its shard; no reader ever sees half of one."""
     path = index_path(shard)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(index.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_bytes(path, index.model_dump_json(indent=1, exclude_none=True).encode() + b"\n")
     return path
 
 
-def load_index(shard: Path) -> ShardIndex:
+def load_indexes(shards: Sequence[AnyPath]) -> Iterator[tuple[Found, ShardIndex]]:
+    """The indexes of shards in order, as `load_index` reads them, and what each of them was found to be.
+
+    Raises:
+        NotFoundError, DataError: As `load_index`.
+    """
+
+    def load(shard: AnyPath) -> tuple[Found, ShardIndex]:
+        found = find_shard(shard)
+        return found, load_index(shard, found)
+
+    threads = OPENERS if any(isinstance(shard, S3Path) for shard in shards) else 1
+    return ordered_map(load, shards, threads=threads, ahead=threads)
+
+
+def find_shard(shard: AnyPath) -> Found:
+    """What a shard is found to be.
+
+    Raises:
+        NotFoundError: It does not exist.
+    """
+    found = find(shard)
+    if found is None:
+        raise NotFoundError(f"{shard}: there is no such shard.")
+    return found
+
+
+def load_index(shard: AnyPath, found: Found | None = None) -> ShardIndex:
     """Read the index of a shard and check that it still belongs to the tar as it is now.
+
+    Args:
+        shard: The tar.
+        found: What it was found to be, where that was looked up just now.
 
     Raises:
         NotFoundError: The shard or its index does not exist.
         DataError: The index is damaged, or does not match the tar.
     """
     path = index_path(shard)
-    if not shard.is_file():
-        raise NotFoundError(f"{shard}: there is no such shard.")
-    if not path.is_file():
-        raise NotFoundError(f"{shard}: has no index. Make one with `ipt-platform data index {shard}`.")
-    if path.stat().st_size > MAX_INDEX_BYTES:
-        raise DataError(f"{path}: an index of {path.stat().st_size} bytes; at most {MAX_INDEX_BYTES} are allowed.")
+    size = (found or find_shard(shard)).size
     try:
-        index = ShardIndex.model_validate_json(path.read_bytes())
+        data = read_bytes(path, MAX_INDEX_BYTES)
+    except NotFoundError as error:
+        raise NotFoundError(f"{shard}: has no index. Make one with `ipt-platform data index {shard}`.") from error
+    try:
+        index = ShardIndex.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise DataError(f"{path}: not an index of format {FORMAT}: {where}: {first['msg']}.") from error
-    _check(shard, index)
+    _check(shard, index, size)
     return index
 
 
-def _check(shard: Path, index: ShardIndex) -> None:
+def _check(shard: AnyPath, index: ShardIndex, size: int) -> None:
     remedy = f"Restore the shard, or index it anew with `ipt-platform data index --force {shard}`."
-    size = shard.stat().st_size
     if size != index.bytes:
         raise DataError(
             f"{shard}: the index no longer matches: the tar has {size} bytes, the index was made for {index.bytes}. {remedy}"
@@ -146,7 +178,7 @@ def _check(shard: Path, index: ShardIndex) -> None:
     refuse_shared_keys(shard, ((member.key, member.name) for member in index.members))
 
 
-def index_tar(shard: Path) -> ShardIndex:
+def index_tar(shard: AnyPath) -> ShardIndex:
     """Index the pictures of a plain tar, made by anyone; the tar is read through and never extracted.
 
     Files that are not pictures (labels, captions) are left alone. A tar with a picture called `key.degraded.png` (or .jpg and
@@ -157,12 +189,11 @@ def index_tar(shard: Path) -> ShardIndex:
         DataError: Not a plain tar, cut off, a member that is not a regular file, a picture whose header cannot be
             read, half of a pair, or two pictures of one key; every one of them is named.
     """
-    if not shard.is_file():
-        raise NotFoundError(f"{shard}: there is no such shard.")
+    found = find_shard(shard)
     entries: list[MemberEntry] = []
     problems: list[str] = []
-    with shard.open("rb") as file:
-        for info in walk_tar(shard):
+    with open_file(shard, found) as file:
+        for info in walk_tar(shard, file):
             try:
                 entry = _entry(info, file)
             except DataError as error:
@@ -177,7 +208,7 @@ def index_tar(shard: Path) -> ShardIndex:
     if not entries:
         raise DataError(f"{shard}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))}).")
     refuse_shared_keys(shard, ((entry.key, entry.name) for entry in entries))
-    return ShardIndex(shard=shard.name, bytes=shard.stat().st_size, members=entries)
+    return ShardIndex(shard=shard.name, bytes=found.size, members=entries)
 
 
 def half_of(name: str) -> str:
@@ -216,7 +247,7 @@ def pair_up(entries: Sequence[MemberEntry]) -> tuple[list[MemberEntry], list[str
     return pairs, problems
 
 
-def ensure_index(shard: Path, force: bool = False) -> bool:
+def ensure_index(shard: AnyPath, force: bool = False) -> bool:
     """Make the index of a tar that has none; True where it was made, False where one is there and matches.
 
     Args:
@@ -227,22 +258,26 @@ def ensure_index(shard: Path, force: bool = False) -> bool:
         NotFoundError: There is no such tar.
         DataError: As `index_tar`, or the index that is there does not match (see `load_index`).
     """
-    if not force and index_path(shard).exists():
+    if not force and find(index_path(shard)):
         load_index(shard)
         return False
     write_index(shard, index_tar(shard))
     return True
 
 
-def walk_tar(shard: Path) -> Iterator[tarfile.TarInfo]:
+def walk_tar(shard: AnyPath, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """Headers of a tar's members, directories left out.
+
+    Args:
+        shard: The tar, for errors.
+        file: It, opened; may be read elsewhere between two members.
 
     Raises:
         DataError: Not an uncompressed tar, or one that is cut off: also where it is cut between two members, which
             only the missing end-of-archive mark betrays.
     """
     try:
-        with tarfile.open(shard, "r:") as tar:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
             end = -1
             for info in tar:
                 if info.offset <= end or info.size < 0:
@@ -251,16 +286,15 @@ def walk_tar(shard: Path) -> Iterator[tarfile.TarInfo]:
                 if not info.isdir():
                     yield info
             end = tar.offset
-        with shard.open("rb") as file:
-            file.seek(end)
-            mark = file.read(512)
+        file.seek(end)
+        mark = file.read(512)
     except tarfile.TarError as error:
         raise DataError(f"{shard}: not a whole, uncompressed tar: {error}. Copy or pack it again.") from error
     if mark != bytes(512):
         raise DataError(f"{shard}: the tar is cut off or damaged at byte {end}: no end-of-archive mark. Copy it again.")
 
 
-def refuse_shared_keys(shard: Path, named: Iterator[tuple[str, str]]) -> None:
+def refuse_shared_keys(shard: AnyPath, named: Iterator[tuple[str, str]]) -> None:
     """Raise DataError where two names of a shard have one key; it names each such pair."""
     by_key: dict[str, list[str]] = {}
     for key, name in named:
@@ -270,7 +304,7 @@ def refuse_shared_keys(shard: Path, named: Iterator[tuple[str, str]]) -> None:
         raise DataError(f"{shard}: two pictures of one key: " + "; ".join(shared) + ". Keys must be unique in a shard.")
 
 
-def _entry(info: tarfile.TarInfo, file) -> MemberEntry | None:
+def _entry(info: tarfile.TarInfo, file: BinaryIO) -> MemberEntry | None:
     if not info.isreg() or info.issparse():
         raise DataError("a link, device or sparse file; only regular files are read.")
     key = key_of(info.name)

@@ -1,8 +1,10 @@
 """What goes wrong in another process, told as words, so that it can be raised again where somebody waits."""
 
-from ipt_platform.errors import DataError, InfrastructureError, IptError, NotFoundError
+from ipt_platform.errors import DataError, InfrastructureError, IptError, NotFoundError, UsageError
 
-_KINDS: dict[str, type[IptError]] = {kind.__name__: kind for kind in (DataError, NotFoundError, InfrastructureError)}
+_KINDS: dict[str, type[IptError]] = {
+    kind.__name__: kind for kind in (DataError, NotFoundError, UsageError, InfrastructureError)
+}
 
 EXPECTED = tuple(_KINDS.values())
 """Errors of the data or of where it lies: their words say everything, a traceback would add nothing."""

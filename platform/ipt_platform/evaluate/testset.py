@@ -25,6 +25,7 @@ from ipt_platform.data.rng import keyed_rng
 from ipt_platform.errors import DataError, UsageError
 from ipt_platform.spec.dataset import resolve_set, task_of_set
 from ipt_platform.spec.task import load_task
+from ipt_platform.storage.paths import AnyPath
 
 SEED = 0
 FORMAT = "ipt-testset/1"
@@ -186,7 +187,7 @@ class TestSet:
         return TestItem(index, member.key, degraded, clean, params)
 
 
-def open_testset(name: str, paths: Sequence[Path], task: str | None = None) -> TestSet:
+def open_testset(name: str, paths: Sequence[AnyPath], task: str | None = None) -> TestSet:
     """The test set of the paths that `spec.dataset.resolve_set` found: one folder of pictures, or shards.
 
     Args:
@@ -198,8 +199,8 @@ def open_testset(name: str, paths: Sequence[Path], task: str | None = None) -> T
         NotFoundError: a path or an index does not exist.
         DataError: nothing usable in it, or pairs beside pictures that are none.
     """
-    if len(paths) == 1 and paths[0].is_dir():
-        return TestSet(name, FolderPictures.open(paths[0]))
+    if len(paths) == 1 and isinstance(first := paths[0], Path) and first.is_dir():
+        return TestSet(name, FolderPictures.open(first))
     shards = ShardSet.open(paths)
     if 0 < shards.pairs < shards.images:
         raise DataError(

@@ -1,17 +1,19 @@
 """The dataset card: where pictures are, whose they are and under which licence; and how a test set is found by name."""
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from ipt_platform.data.shards import expand_shards
-from ipt_platform.errors import IptError, Problem, SpecError
+from ipt_platform.errors import InfrastructureError, IptError, Problem, SpecError
 from ipt_platform.spec.base import Many, Name, Spec, Text, Texts
 from ipt_platform.spec.problems import problems_of
 from ipt_platform.spec.source import load_yaml
 from ipt_platform.spec.words import did_you_mean
+from ipt_platform.storage.paths import AnyPath
 
 CARDS = "datasets"
 
@@ -33,7 +35,9 @@ class DatasetCard(Spec):
     name: Name = Field(description="What jobs call the set; the name of the card's file.")
     description: Text = Field(description="One sentence about what is in it.")
     shards: Texts = Field(
-        min_length=1, description="The set's shards: a path, a glob or a list of those, relative to this card."
+        min_length=1,
+        description="The set's shards: a path or a glob, relative to this card, one on S3 (s3://bucket/prefix/*.tar), or a "
+        "list of those.",
     )
     task: Name | None = Field(default=None, description="What the pairs of a paired set are for, where that is one task.")
     source: Text = Field(description="Where the pictures come from.")
@@ -56,13 +60,13 @@ def load_card(path: Path) -> DatasetCard:
         raise SpecError(problems_of(error, DatasetCard, document)) from error
 
 
-def resolve_set(name_or_path: str, base: Path) -> list[Path]:
+def resolve_set(name_or_path: str, base: Path) -> Sequence[AnyPath]:
     """The shards of a set, or the one folder that holds its pictures as files.
 
     A path or glob that exists wins; else the card `datasets/NAME.yaml` says where the shards are.
 
     Args:
-        name_or_path: A set's name, a folder, a shard, a glob of shards, or a card.
+        name_or_path: A set's name, a folder, a shard, a glob of shards (also on S3), or a card.
         base: What relative paths and `datasets/` are relative to: the directory the command runs in.
 
     Raises:
@@ -104,21 +108,25 @@ def _card_of(name_or_path: str, base: Path) -> Path | None:
 
 
 def _is_glob(name: str) -> bool:
-    return any(character in name for character in "*?[{")
+    return "://" in name or any(character in name for character in "*?[{")
 
 
-def find_shards(patterns: tuple[str, ...], base: Path) -> list[Path]:
+def find_shards(patterns: tuple[str, ...], base: Path) -> list[AnyPath]:
     """All shards that the patterns name, each once, in order.
 
     Raises:
         SpecError: A pattern names no shard; every such pattern.
+        InfrastructureError: S3 did not answer.
     """
-    shards: dict[Path, None] = {}
+    shards: dict[AnyPath, None] = {}
     problems: list[Problem] = []
     for pattern in patterns:
-        rooted = pattern if Path(pattern).is_absolute() or base == Path() else f"{glob.escape(str(base))}/{pattern}"
+        whole = "://" in pattern or Path(pattern).is_absolute() or base == Path()
+        rooted = pattern if whole else f"{glob.escape(str(base))}/{pattern}"
         try:
             shards |= dict.fromkeys(expand_shards(rooted))
+        except InfrastructureError:
+            raise
         except IptError as error:
             problems.append(Problem(str(error)))
     if problems:
@@ -126,7 +134,7 @@ def find_shards(patterns: tuple[str, ...], base: Path) -> list[Path]:
     return list(shards)
 
 
-def _shards_of(path: Path) -> list[Path]:
+def _shards_of(path: Path) -> list[AnyPath]:
     card = load_card(path)
     try:
         return find_shards(card.shards, path.parent)

@@ -7,7 +7,7 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from ipt_platform.errors import DataError
+from ipt_platform.errors import DataError, NotFoundError
 from ipt_platform.storage.paths import AnyPath, Found, S3Path
 from ipt_platform.storage.ranges import Range
 
@@ -36,10 +36,13 @@ def read_bytes(path: AnyPath, limit: int) -> bytes:
     """All bytes of a small file.
 
     Raises:
+        NotFoundError: There is no such file.
         DataError: It has more than `limit` bytes.
     """
     if isinstance(path, S3Path):
         return s3().read_whole(path, limit)
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file.")
     size = path.stat().st_size
     if size > limit:
         raise DataError(f"{path}: has {size} bytes; at most {limit} are allowed.")

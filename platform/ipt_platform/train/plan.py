@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ipt_platform.data.index import load_index
+from ipt_platform.data.index import load_indexes
 from ipt_platform.data.pairs import PairedDraw
 from ipt_platform.evaluate.testset import FrozenTask, frozen_task, open_testsets
 from ipt_platform.model.bias import layout_parameters
@@ -15,6 +15,7 @@ from ipt_platform.model.counts import count_parameters
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.job import EvaluateJob, TrainJob
+from ipt_platform.storage.paths import AnyPath
 from ipt_platform.train.setup import bias_layout, draws_of
 
 
@@ -99,8 +100,9 @@ def plan_parameters(job: TrainJob) -> dict[str, Any]:
     return {"backbone": count_parameters(backbone), "bias": dict.fromkeys(job.tasks, bias) if bias else {}}
 
 
-def _shards(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    return [{"path": str(shard), "images": len(load_index(shard).members)} for shard in paths]
+def _shards(paths: Sequence[AnyPath]) -> list[dict[str, Any]]:
+    counts = [len(index.members) for _, index in load_indexes(paths)]
+    return [{"path": str(shard), "images": count} for shard, count in zip(paths, counts, strict=True)]
 
 
 def _sets(names: tuple[str, ...], base: Path, tasks: Sequence[FrozenTask]) -> list[dict[str, Any]]:
