@@ -134,11 +134,21 @@ def test_margins_add_up_along_a_chain_and_the_largest_choice_counts():
     assert build_degradation({"name": "one-of", "choices": [SHAKE, {**SHAKE, "length": 20}]}).margin == long
 
 
+def test_a_file_is_as_much_smaller_as_every_pair_is():
+    half, quarter = ({"name": "low-resolution", "scale": scale} for scale in (2, 4))
+
+    assert build_degradation([half, quarter, "gaussian-noise"]).upscale == 4
+    assert build_degradation(["haze", {**quarter, "probability": 0.5}]).upscale == 1
+    assert build_degradation({"name": "one-of", "choices": [half, [quarter, "haze"]]}).upscale == 2
+    assert build_degradation({"name": "one-of", "choices": [half, "haze"]}).upscale == 1
+
+
 @pytest.mark.parametrize(
     "spec",
     [
         [SHAKE, {**SHAKE, "length": 7}],
         [{"name": "haze", "flat": 0, "objects": 0.5}, SHAKE, HALF],
+        [{"name": "low-resolution", "scale": 3}, {"name": "jpeg", "quality": 40}, SHAKE],
         [SHAKE, {"name": "one-of", "choices": [[{**SHAKE, "probability": 0.5}, SHAKE], {"name": "haze", "flat": 0}]}],
     ],
 )
@@ -168,6 +178,19 @@ def test_what_lies_outside_is_made_the_reflection_of_what_lies_inside(height, wi
     spoiled[inside] = array[inside]
 
     np.testing.assert_array_equal(mirrored(spoiled, Frame(height, width, top, left)), array)
+
+
+def test_later_steps_get_no_more_context_than_they_need():
+    """A crop with context comes back at its size, and what is beyond the promised part is left alone."""
+    chain = build_degradation([SHAKE, HALF, SHAKE])
+    margin, clean = chain.margin, picture(0, (60, 60))
+
+    degraded = chain.apply(clean, chain.draw(np.random.default_rng(0)), Frame(200, 200, 50, 70))
+    at_corner = chain.apply(clean, chain.draw(np.random.default_rng(0)), Frame(200, 200, 0, 140))
+
+    assert margin == 12
+    assert ((degraded != clean).all(axis=2) == np.pad(np.ones((36, 36), bool), 12)).all()
+    assert ((at_corner != clean).all(axis=2) == np.pad(np.ones((48, 48), bool), ((0, 12), (12, 0)))).all()
 
 
 def test_an_array_that_lies_inside_is_not_copied():

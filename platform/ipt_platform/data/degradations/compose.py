@@ -5,6 +5,7 @@ as a list, `[lowlight, {name: rain, density: 0.01}, {name: jpeg, probability: 0.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar
 
@@ -79,15 +80,15 @@ class Step(BaseModel):
         """The label, else the name of the family."""
         return self.label or self.degradation.name
 
+    @property
+    def upscale(self) -> int:
+        """That of the degradation; 1 where the step may be left out."""
+        return self.degradation.upscale if self.probability == 1 else 1
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw whether to apply, and with which parameters (None: not at all); a certain step takes nothing for the first."""
         applied = self.probability == 1 or rng.random() < self.probability
         return {"name": self.called, "params": self.degradation.draw(rng) if applied else None}
-
-    def apply(self, clean: Picture, params: Params, frame: Frame) -> Picture:
-        """What the step makes of a picture; the picture itself where it is not applied."""
-        drawn = params["params"]
-        return clean if drawn is None else self.degradation.apply(clean, drawn, frame)
 
 
 class Chain(Degradation):
@@ -107,19 +108,32 @@ class Chain(Degradation):
         """The sum of the steps' margins: each spoils a rim of what the next one looks at."""
         return sum(step.degradation.margin for step in self.steps)
 
+    @property
+    def upscale(self) -> int:
+        """The largest of the steps': each gives the picture its size back, so smaller ones do not multiply."""
+        return max(step.upscale for step in self.steps)
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw every step: `{"steps": [{"name": ..., "params": {...} or None where it is left out}, ...]}`."""
         return {"steps": [step.draw(rng) for step in self.steps]}
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
-        """Apply the drawn steps in order."""
-        frame = frame or Frame(*clean.shape[:2])
-        degraded = clean
-        for step, drawn in zip(self.steps, params["steps"], strict=True):
-            if degraded is not clean and step.degradation.margin:
-                degraded = mirrored(degraded, frame)
-            degraded = step.apply(degraded, drawn, frame)
-        return clean.copy() if degraded is clean else degraded
+        """Apply the drawn steps in order; each to so much context only as this draw needs from there on."""
+        whole = frame or Frame(*clean.shape[:2])
+        draws = [(step.degradation, drawn["params"]) for step, drawn in zip(self.steps, params["steps"], strict=True)]
+        needed = sum(reach(degradation, drawn) for degradation, drawn in draws)
+        degraded, frame = trimmed(clean, whole, self.margin - needed)
+        for degradation, drawn in draws:
+            if drawn is not None:
+                margin = reach(degradation, drawn)
+                here = mirrored(degraded, frame) if margin else degraded
+                degraded, frame = trimmed(degradation.apply(here, drawn, frame), frame, margin)
+        if degraded.shape == clean.shape and degraded is not clean:
+            return degraded
+        result = clean.copy()
+        top, left = frame.top - whole.top, frame.left - whole.left
+        result[top : top + degraded.shape[0], left : left + degraded.shape[1]] = degraded
+        return result
 
 
 class OneOf(Degradation):
@@ -147,6 +161,11 @@ class OneOf(Degradation):
         """The largest of the choices' margins."""
         return max(choice.degradation.margin for choice in self.choices)
 
+    @property
+    def upscale(self) -> int:
+        """The smallest of the choices'."""
+        return min(choice.upscale for choice in self.choices)
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw a choice and its parameters: `{"choice": k, "name": ..., "params": {...} or None where it is left out}`."""
         if len(self.choices) == 1:
@@ -158,8 +177,9 @@ class OneOf(Degradation):
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Apply the drawn choice."""
-        degraded = self.choices[params["choice"]].apply(clean, params, frame or Frame(*clean.shape[:2]))
-        return clean.copy() if degraded is clean else degraded
+        if params["params"] is None:
+            return clean.copy()
+        return self.choices[params["choice"]].degradation.apply(clean, params["params"], frame)
 
 
 COMPOSITIONS: dict[str, type[Chain] | type[OneOf]] = {"chain": Chain, "one-of": OneOf}
@@ -195,6 +215,15 @@ def build(spec: Any, families: Families) -> Degradation:
     return family.model_validate({key: value for key, value in spec.items() if key != "name"}, context=families)
 
 
+def reach(degradation: Degradation, params: Params | None) -> int:
+    """The margin that one draw needs: none where it is left out, that of the choice where there was one."""
+    if params is None:
+        return 0
+    if isinstance(degradation, OneOf):
+        return reach(degradation.choices[params["choice"]].degradation, params["params"])
+    return degradation.margin
+
+
 def mirrored(picture: Picture, frame: Frame) -> Picture:
     """What lies outside the whole picture, made anew as the reflection of what lies inside.
 
@@ -213,6 +242,23 @@ def mirrored(picture: Picture, frame: Frame) -> Picture:
         return picture
     rows, columns = _inside(frame.top, height, frame.height), _inside(frame.left, width, frame.width)
     return picture[rows[:, None], columns]
+
+
+def trimmed(picture: Picture, frame: Frame, margin: int) -> tuple[Picture, Frame]:
+    """An array without `margin` pixels of context at each side, and its frame; a side of the whole picture has no context.
+
+    Args:
+        picture: [H, W, 3] float32.
+        frame: Where it lies in the whole picture.
+        margin: Pixels; nothing is trimmed from an array that has not so much context.
+    """
+    height, width = picture.shape[:2]
+    above, left = margin * (frame.top != 0), margin * (frame.left != 0)
+    below, right = margin * (frame.top + height != frame.height), margin * (frame.left + width != frame.width)
+    if not (above or below or left or right) or above + below >= height or left + right >= width:
+        return picture, frame
+    inner = picture[above : height - below, left : width - right]
+    return inner, replace(frame, top=frame.top + above, left=frame.left + left)
 
 
 def _inside(start: int, length: int, size: int) -> NDArray[np.intp]:
