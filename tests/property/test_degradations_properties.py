@@ -26,7 +26,10 @@ ZERO = {
     "resample": {"scale": 1},
     "haze": {"beta": 0},
     "rain": {"density": 0},
+    "raindrop": {"density": 0},
     "snow": {"density": 0, "veil": 0},
+    "shadow": {"gamma": 1, "tint": 0},
+    "moire": {"strength": 0, "contrast": 1},
     "lowlight": {"alpha": 1, "beta": 1, "gamma": 1, "power": 1, "shot": 0, "sigma": 0},
     "inpaint": {"share": 0},
     "outpaint": {"share": 0},
@@ -101,7 +104,7 @@ def test_rain_only_brightens_and_stays_in_range(seed, size):
     assert rainy.max() <= 1
 
 
-@pytest.mark.parametrize("name", ["haze", "snow"])
+@pytest.mark.parametrize("name", ["haze", "snow", "raindrop", "shadow", "moire"])
 @settings(max_examples=25, deadline=None)
 @given(seed=seeds, size=sizes)
 def test_mixtures_of_light_stay_in_range(name, seed, size):
@@ -123,6 +126,22 @@ def test_haze_of_a_crop_with_margin_is_the_crop_of_the_haze(objects, flat, seed,
     whole = haze.apply(clean, params)[top : top + size, left : left + size]
     context = padded[top : top + size + 2 * m, left : left + size + 2 * m]
     crop = haze.apply(context, params, Frame(90, 80, top - m, left - m))[m : m + size, m : m + size]
+
+    np.testing.assert_allclose(crop, whole, atol=2e-5)
+
+
+@pytest.mark.parametrize("spec", [{"name": "raindrop", "size": 3, "density": 0.005}, {"name": "moire", "strength": 0.3}])
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, top=st.integers(0, 60), left=st.integers(0, 50))
+def test_drops_and_bands_have_their_places_in_the_whole_picture(spec, seed, top, left):
+    clean, size = picture((90, 80), seed), 30
+    degradation = build_degradation(spec)
+    params, m = degradation.draw(np.random.default_rng(seed)), degradation.margin
+    padded = np.pad(clean, ((m, m), (m, m), (0, 0)), mode="reflect")
+
+    whole = degradation.apply(clean, params)[top : top + size, left : left + size]
+    context = padded[top : top + size + 2 * m, left : left + size + 2 * m]
+    crop = degradation.apply(context, params, Frame(90, 80, top - m, left - m))[m : m + size, m : m + size]
 
     np.testing.assert_allclose(crop, whole, atol=2e-5)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ipt_platform.data.degradations import Frame, build_degradation
-from ipt_platform.data.degradations.depth import DepthLayout, depth_map, fractal, smooth_luminance
+from ipt_platform.data.degradations.depth import REACH, DepthLayout, depth_map, self_guided, smooth_luminance
+from ipt_platform.data.degradations.fractal import lattice, spline, unit_places
 
 
 def picture(height=60, width=70, seed=0):
@@ -72,14 +73,29 @@ def test_slope_is_a_plane_from_zero_to_one_in_its_direction(angle):
 
 
 def test_clouds_lie_in_the_unit_range_and_are_smooth():
-    at = (np.arange(400) + 0.5) / 400
-    noise = fractal(at, at, key=3).astype(np.float64)
+    noise = depth_map(picture(400, 400), layout(clouds=1.0, key=3), Frame(400, 400)).astype(np.float64)
 
     assert noise.min() >= 0
     assert noise.max() <= 1
     assert noise.std() > 0.05
     # The finest lattice has 12 cells: neighbours of 400 pixels differ by far less than the noise as a whole.
     assert np.abs(np.diff(noise, axis=0)).max() < 0.02
+
+
+def test_clouds_are_spread_by_the_cubic_spline_of_their_lattice():
+    points = lattice(5).astype(np.float64)
+    at = unit_places(50, 80, 11)
+
+    # The uniform cubic B-spline is the fourfold convolution of a box: its closed form piece by piece.
+    distance = np.abs(at[:, None].astype(np.float64) * 12 - (np.arange(15) - 1))
+    shares = np.where(distance < 1, 2 / 3 - distance**2 + distance**3 / 2, np.clip(2 - distance, 0, None) ** 3 / 6)
+    np.testing.assert_allclose(spline(at), shares, atol=1e-5)
+    clouds = depth_map(picture(50, 50), layout(clouds=1.0, key=5), Frame(80, 80, 11, 11))
+    np.testing.assert_allclose(clouds, shares @ points @ shares.T, atol=1e-5)
+
+
+def test_places_beyond_the_picture_are_those_of_their_reflection():
+    np.testing.assert_allclose(unit_places(8, 4, -2) * 4, (1.5, 0.5, 0.5, 1.5, 2.5, 3.5, 3.5, 2.5), atol=1e-6)
 
 
 def test_objects_follow_outlines_and_drop_texture():
@@ -94,6 +110,49 @@ def test_objects_follow_outlines_and_drop_texture():
     assert right.min() - left.max() > 0.4
     # Away from the outline, where no window of the filter holds it, a twentieth of the texture is left.
     assert smooth[20:60, :18].std() < 0.05 * clean[20:60, :18].std() + 1e-6
+
+
+def test_the_filter_is_the_definition_and_looks_no_farther_than_its_reach():
+    values = picture(70, 60)[..., 0]
+    radius = REACH // 2
+
+    def box(x):
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, radius, mode="reflect"), (2 * radius + 1,) * 2)
+        return windows.mean(axis=(2, 3))
+
+    exact = values.astype(np.float64)
+    gain = (box(exact**2) - box(exact) ** 2) / (box(exact**2) - box(exact) ** 2 + 0.05)
+    np.testing.assert_allclose(self_guided(values), box(gain) * exact + box(box(exact) * (1 - gain)), atol=1e-5)
+    changed = values.copy()
+    changed[:10] = 0
+    np.testing.assert_array_equal(self_guided(changed)[10 + REACH :], self_guided(values)[10 + REACH :])
+
+
+def test_the_horizon_scales_beta_as_the_outdoor_set_of_reside_needs():
+    clean = picture()
+    near = build_degradation({"name": "haze", "beta": 1.2, "airlight": 0.85, "flat": 0})
+    far = build_degradation({"name": "haze", "beta": 0.12, "airlight": 0.85, "flat": 0, "far": 10})
+
+    hazy, _ = near(clean, np.random.default_rng(3))
+
+    np.testing.assert_allclose(far(clean, np.random.default_rng(3))[0], hazy, atol=1e-6)
+
+
+def test_the_ranges_of_reside_can_be_written_and_are_drawn():
+    outdoor = build_degradation(
+        {
+            "name": "haze",
+            "beta": {"choices": [0.04, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2]},
+            "airlight": {"choices": [0.8, 0.85, 0.9, 0.95, 1.0]},
+            "far": 10,
+        }
+    )
+    rng = np.random.default_rng(0)
+
+    drawn = [outdoor.draw(rng) for _ in range(1000)]
+
+    assert len({(each["beta"], each["airlight"]) for each in drawn}) == 35
+    assert {each["far"] for each in drawn} == {10}
 
 
 def test_weights_of_the_layout_sum_to_one():

@@ -12,8 +12,21 @@ def params(**changes):
     return {**family.draw(np.random.default_rng(0)), **changes}
 
 
+def share_of_power(field, angle):
+    """Share of a field's power within 4 degrees of the direction in the spectrum that streaks at `angle` have."""
+    power = np.abs(np.fft.fft2(field - field.mean())) ** 2
+    down, right = np.fft.fftfreq(len(field))[:, None], np.fft.fftfreq(field.shape[1])[None, :]
+    # Streaks that fall along (cos a, sin a) change across it, along (-sin a, cos a).
+    bearing = np.rad2deg(np.arctan2(-down, right))
+    apart = np.abs((bearing - angle + 90) % 180 - 90)
+    return power[apart < 4].sum() / power.sum()
+
+
 def test_light_grows_with_density():
-    light = [rain_streaks(300, 300, params(density=density, opacity=0.3)).mean() for density in (0.001, 0.002, 0.004)]
+    light = [
+        np.mean([rain_streaks(300, 300, params(density=density, opacity=0.3, key=key)).mean() for key in range(8)])
+        for density in (0.002, 0.004, 0.008)
+    ]
 
     assert light[1] / light[0] == pytest.approx(2, rel=0.2)
     assert light[2] / light[0] == pytest.approx(4, rel=0.2)
@@ -29,9 +42,10 @@ def test_light_is_proportional_to_opacity():
 @pytest.mark.parametrize("width", [1.0, 2.0, 4.0])
 def test_a_lone_streak_is_no_brighter_than_its_opacity_at_any_width(width):
     # So few streaks that they seldom cross: the brightest point is one streak's crest.
-    streaks = rain_streaks(400, 400, params(density=0.0002, opacity=0.5, width=width, length=40.0, angle=0.0))
+    drawn = params(density=0.0002, opacity=0.5, width=width, length=40.0, angle=0.0)
+    streaks = np.stack([rain_streaks(400, 400, {**drawn, "key": key}) for key in range(16)])
 
-    assert 0.3 < np.quantile(streaks[streaks > 0.01], 0.999) < 0.55
+    assert 0.35 < np.quantile(streaks[streaks > 0.01], 0.9995) < 0.55
 
 
 def test_the_light_model_adds_the_same_to_all_channels_and_clips_at_white():
@@ -68,3 +82,98 @@ def test_drawing_in_small_parts_draws_the_same_rain(monkeypatch):
     monkeypatch.setattr(rain, "_POINTS_AT_ONCE", 500)
 
     np.testing.assert_allclose(rain_streaks(60, 70, drawn), at_once, atol=1e-6)
+
+
+def test_all_light_adds_up_to_what_the_parameters_say():
+    drawn = params(density=0.02, opacity=0.6, length=30.0, width=2.0, angle=20.0)
+
+    mean = np.mean([rain_streaks(500, 500, {**drawn, "key": key}).mean(dtype=np.float64) for key in range(8)])
+
+    # Light of one streak: crest x sqrt(2 pi) sigma x length. Crests average 0.12 + 0.88/3 of the opacity, lengths their
+    # typical one; tips that rise over a quarter leave 3/4, a trail that loses 35 % on average from tip to tip leaves 0.825.
+    expected = 0.0
+    for layer in rain._LAYERS:
+        sigma = np.sqrt(max(0.35**2, (2.0 * layer.width / 2.355) ** 2 - 1 / 6) + np.cos(np.deg2rad(20)) ** 2 / 6)
+        crest = 0.6 * layer.opacity * (0.12 + 0.88 / 3)
+        expected += 0.02 * layer.share * crest * np.sqrt(2 * np.pi) * sigma * 30 * layer.length * 0.75 * 0.825
+    assert mean == pytest.approx(expected, rel=0.04)
+
+
+def test_shares_of_the_layers_are_all_of_the_density():
+    assert sum(layer.share for layer in rain._LAYERS) == pytest.approx(1)
+
+
+def test_dense_rain_falls_in_each_of_its_directions():
+    crossed = rain_streaks(400, 400, params(density=0.02, angle=-30.0, crossing=[30.0]))
+    alone = rain_streaks(400, 400, params(density=0.02, angle=-30.0, crossing=[]))
+
+    between = share_of_power(crossed, 0.0)
+    assert share_of_power(crossed, -30.0) > 4 * between
+    assert share_of_power(crossed, 30.0) > 4 * between
+    assert share_of_power(alone, -30.0) > 1.5 * share_of_power(crossed, -30.0)
+    assert share_of_power(alone, 30.0) < 0.25 * share_of_power(crossed, 30.0)
+
+
+def test_directions_share_the_density():
+    light = [
+        np.mean(
+            [rain_streaks(300, 300, params(density=0.01, angle=0.0, crossing=crossing, key=key)).mean() for key in range(8)]
+        )
+        for crossing in ([], [5.0, -5.0])
+    ]
+
+    assert light[1] == pytest.approx(light[0], rel=0.1)
+
+
+def test_the_other_directions_lie_within_the_spread():
+    family = build_degradation({"name": "rain", "directions": 4, "spread": 25, "angle": 70})
+    rng = np.random.default_rng(0)
+
+    drawn = [family.draw(rng)["crossing"] for _ in range(100)]
+
+    assert {len(crossing) for crossing in drawn} == {3}
+    assert min(min(crossing) for crossing in drawn) < 50
+    assert all(45 <= angle <= 80 for crossing in drawn for angle in crossing)
+
+
+@pytest.mark.parametrize("angle", [0.0, 25.0, 44.0, -44.0])
+def test_rain_that_falls_across_is_rain_that_falls_down_seen_sideways(angle):
+    across = np.copysign(90, angle) - angle
+
+    np.testing.assert_allclose(
+        rain_streaks(60, 90, params(angle=float(across), density=0.01)),
+        rain_streaks(90, 60, params(angle=angle, density=0.01)).T,
+        atol=1e-6,
+    )
+
+
+def test_a_streak_is_as_long_as_its_rows_say_and_moves_by_fractions_of_a_pixel():
+    fall = rain._Fall(density=1.0, angle=30.0, length=20.0, opacity=1.0, sigma=1.0)
+    canvas = np.zeros((60, 60))
+    rain._draw_streaks(canvas, fall, FixedDraws(top=30.25, left=20.5, length=20.0))
+
+    weight, rows, columns = canvas.sum(), *np.nonzero(canvas)
+    # 20 cos 30 = 17.3 rows; a tip of half a row may round either way.
+    assert rows.max() - rows.min() + 1 in (16, 17, 18)
+    assert (canvas.sum(axis=1) * np.arange(60)).sum() / weight == pytest.approx(30.25, abs=0.02)
+    assert (canvas.sum(axis=0) * np.arange(60)).sum() / weight == pytest.approx(20.5, abs=0.02)
+    assert np.polyfit(rows, columns, 1, w=canvas[rows, columns])[0] == pytest.approx(np.tan(np.deg2rad(30)), abs=0.02)
+
+
+class FixedDraws:
+    """Numbers for one streak without trail or jitter, in the order in which they are drawn."""
+
+    def __init__(self, top, left, length):
+        self.uniforms = iter((length / 20.0, top, left, 0.0))
+
+    def poisson(self, mean):
+        return 1
+
+    def uniform(self, low, high, count):
+        return np.array([next(self.uniforms)])
+
+    def normal(self, mean, deviation, count):
+        return np.zeros(1)
+
+    def random(self, count):
+        return np.ones(1)

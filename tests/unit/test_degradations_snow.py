@@ -70,13 +70,48 @@ def test_drawing_in_small_parts_draws_the_same_snow(monkeypatch):
 
 
 def test_a_flake_stands_where_it_was_drawn_to_a_fraction_of_a_pixel():
-    one = np.ones(20)
-    place = np.random.default_rng(0).uniform(0, 50, (2, 20))
-    flakes = snow._Flakes(*place, radius=5 * one, tilt=one, fall=3 * one, peak=one, lobes=np.zeros((2, 20)))
-    patch = np.arange(-12, 13)
+    one, grid = np.ones(1), np.indices((50, 60))
+    for top, left in np.random.default_rng(0).uniform(15, 35, (20, 2)):
+        flake = snow._Flakes(top * one, left * one, 5 * one, tilt=one, fall=3 * one, peak=one, lobes=np.zeros((2, 1)))
 
-    cover = snow._cover(flakes, patch, 0.8).astype(np.float64)
+        index, cover = snow._cover(flake, 0.8, 50, 60)
 
-    weight = cover.sum(axis=(1, 2))
-    np.testing.assert_allclose((cover.sum(axis=2) * patch).sum(axis=1) / weight, place[0] % 1, atol=0.01)
-    np.testing.assert_allclose((cover.sum(axis=1) * patch).sum(axis=1) / weight, place[1] % 1, atol=0.01)
+        mask = np.zeros(50 * 60)
+        mask[index] = cover
+        centroid = (grid * mask.reshape(50, 60)).sum(axis=(1, 2)) / mask.sum()
+        np.testing.assert_allclose(centroid, (top, left), atol=0.01)
+
+
+def test_a_still_round_flake_is_the_disc_that_its_softness_says():
+    one = np.ones(1)
+    flake = snow._Flakes(20 * one, 25 * one, 8 * one, tilt=one, fall=0 * one, peak=0.7 * one, lobes=np.zeros((2, 1)))
+
+    index, cover = snow._cover(flake, 0.5, 40, 50)
+
+    mask = np.zeros(40 * 50)
+    mask[index] = cover
+    down, right = np.indices((40, 50)) - np.array((20, 25))[:, None, None]
+    rise = np.clip((1 - np.hypot(down, right) / 8) / 0.5, 0, 1)
+    np.testing.assert_allclose(mask.reshape(40, 50), 0.7 * (3 * rise**2 - 2 * rise**3), atol=1e-5)
+
+
+def test_large_flakes_drawn_small_cover_as_much_as_drawn_in_full(monkeypatch):
+    drawn = params(density=0.001, size=16.0, motion=6.0)
+
+    def cover():
+        return np.mean([np.log1p(-snow_mask(200, 210, {**drawn, "key": key}).astype(np.float64)).mean() for key in range(40)])
+
+    enlarged = cover()
+    monkeypatch.setattr(snow, "_FINE_ENOUGH", 1e9)
+
+    assert enlarged == pytest.approx(cover(), rel=0.15)
+
+
+def test_large_flakes_show_no_enlarged_pixels():
+    layer = snow._Layer(size=1.0, softness=0.8, opacity=1.0, share=1.0)
+    drawn = snow._draw_layer(300, 310, layer, params(density=0.0002, size=30.0, motion=0.0), np.random.default_rng(0))
+
+    slopes = drawn[:, :-1] < -0.05
+    # Five of six neighbours would be equal; in the middle of a flake, a twenty-fifth of it, they are.
+    assert slopes.mean() > 0.2
+    assert (np.diff(drawn, axis=1)[slopes] == 0).mean() < 0.15

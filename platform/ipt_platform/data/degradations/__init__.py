@@ -10,9 +10,12 @@ from ipt_platform.data.degradations.haze import Haze
 from ipt_platform.data.degradations.jpeg import Jpeg
 from ipt_platform.data.degradations.lowlight import LowLight
 from ipt_platform.data.degradations.mask import Inpaint, Outpaint
+from ipt_platform.data.degradations.moire import Moire
 from ipt_platform.data.degradations.noise import GaussianNoise, ImpulseNoise, PoissonNoise, SpeckleNoise
 from ipt_platform.data.degradations.rain import Rain
+from ipt_platform.data.degradations.raindrop import Raindrop
 from ipt_platform.data.degradations.resolution import LowResolution, Resample
+from ipt_platform.data.degradations.shadow import Shadow
 from ipt_platform.data.degradations.sharpness import Sharpen, SincBlur
 from ipt_platform.data.degradations.snow import Snow
 
@@ -34,7 +37,10 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
     "resample": Resample,
     "haze": Haze,
     "rain": Rain,
+    "raindrop": Raindrop,
     "snow": Snow,
+    "shadow": Shadow,
+    "moire": Moire,
     "lowlight": LowLight,
     "jpeg": Jpeg,
     "inpaint": Inpaint,

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from ipt_platform.data.degradations.base import Frame, Picture, keyed
+from ipt_platform.data.degradations.base import Frame, Picture
+from ipt_platform.data.degradations.fractal import POINTS, Map, lattice, spline, unit_places
 
-Map = NDArray[np.float32]
-"""float32 [H, W]."""
-
-_RADIUS = 10
-_EPSILON = 0.05
-_CELLS = 12
-_COARSER = (3, 6)
+_RADIUS = 8
+_EPSILON = np.float32(0.05)
 
 REACH = 2 * _RADIUS
 """Pixels round a point that its depth depends on: the guided filter averages over `_RADIUS` twice."""
@@ -59,39 +54,12 @@ def depth_map(clean: Picture, layout: DepthLayout, frame: Frame) -> Map:
     Returns:
         [H, W] float32 in [0, 1].
     """
-    # Reflected context lies outside the frame; folding its coordinates back gives it the depth of what it reflects.
-    rows = _fold((np.arange(clean.shape[0]) + frame.top + 0.5) / frame.height)
-    columns = _fold((np.arange(clean.shape[1]) + frame.left + 0.5) / frame.width)
-    sine, cosine = np.sin(layout.angle), np.cos(layout.angle)
-    along_rows = layout.vertical * (1 - rows) + layout.slope * (0.5 + sine * (rows - 0.5) / (abs(sine) + abs(cosine)))
-    along_columns = layout.slope * cosine * (columns - 0.5) / (abs(sine) + abs(cosine))
-    depth = along_rows.astype(np.float32)[:, None] + along_columns.astype(np.float32)
-    if layout.clouds > 0:
-        depth += np.float32(layout.clouds) * fractal(rows, columns, layout.key)
+    depth = _lie_of_the_land(clean.shape[0], clean.shape[1], layout, frame)
     if layout.objects != 0:
-        depth += np.float32(layout.objects) * (smooth_luminance(clean) - np.float32(0.5))
+        objects = smooth_luminance(clean)
+        objects *= np.float32(layout.objects)
+        depth += objects
     return np.clip(depth, 0, 1, out=depth)
-
-
-def fractal(rows: NDArray, columns: NDArray, key: int) -> Map:
-    """Smooth noise in three octaves, each of half the amplitude and twice the frequency of the one before.
-
-    The coarse octaves are laid out on the lattice of the finest, which is then spread over the pixels once.
-
-    Args:
-        rows: [H] coordinates in [0, 1] of the whole picture.
-        columns: [W] likewise.
-        key: of the generator that fills the lattices.
-
-    Returns:
-        [H, W] float32 in [0, 1].
-    """
-    rng = keyed(key)
-    lattice = rng.random((_CELLS + 3, _CELLS + 3), dtype=np.float32) * np.float32(1 / 7)
-    for amplitude, (cells, spread) in zip((4 / 7, 2 / 7), _SPREADS.items(), strict=True):
-        coarse = rng.random((cells + 3, cells + 3), dtype=np.float32) * np.float32(amplitude)
-        lattice += spread @ coarse @ spread.T
-    return np.asarray(_spline(rows, _CELLS) @ lattice @ _spline(columns, _CELLS).T, np.float32)
 
 
 def smooth_luminance(picture: Picture) -> Map:
@@ -116,35 +84,36 @@ def self_guided(values: Map) -> Map:
         [H, W] float32.
     """
     mean = _box(values)
-    variance = _box(values * values) - mean * mean
-    gain = np.asarray(variance / (variance + np.float32(_EPSILON)), np.float32)
-    rest = np.asarray(mean - gain * mean, np.float32)
-    return _box(gain) * values + _box(rest)
+    gain = np.asarray(cv2.sqrBoxFilter(values, -1, _WINDOW, borderType=cv2.BORDER_REFLECT_101), np.float32)
+    gain -= mean * mean
+    gain /= gain + _EPSILON
+    mean -= gain * mean
+    smooth = _box(gain)
+    smooth *= values
+    smooth += _box(mean)
+    return smooth
 
 
-def _fold(at: NDArray) -> NDArray:
-    return 1 - np.abs(1 - np.mod(at, 2))
+def _lie_of_the_land(height: int, width: int, layout: DepthLayout, frame: Frame) -> Map:
+    """[height, width] all of the depth that does not depend on what the picture shows, less half of `objects`.
 
-
-def _spline(at: NDArray, cells: int) -> Map:
-    """[N, cells+3] shares of the lattice points in each coordinate, by the uniform cubic B-spline."""
-    place = at * cells
-    cell = np.clip(place.astype(np.int64), 0, cells - 1)
-    x = place - cell
-    square, cube = x * x, x * x * x
-    weights = np.zeros((len(at), cells + 3), np.float32)
-    point = np.arange(len(at))
-    weights[point, cell] = (1 - 3 * x + 3 * square - cube) / 6
-    weights[point, cell + 1] = (4 - 6 * square + 3 * cube) / 6
-    weights[point, cell + 2] = (1 + 3 * x + 3 * square - 3 * cube) / 6
-    weights[point, cell + 3] = cube / 6
-    return weights
+    Each part is a sum of products of something of the row and something of the column; so one product of matrices is all.
+    """
+    rows, columns = unit_places(height, frame.height, frame.top), unit_places(width, frame.width, frame.left)
+    sine, cosine = np.sin(layout.angle), np.cos(layout.angle)
+    plane = layout.slope / (abs(sine) + abs(cosine))
+    of_rows, of_columns = np.ones((height, POINTS + 2), np.float32), np.ones((POINTS + 2, width), np.float32)
+    of_rows[:, -2] = layout.vertical * (1 - rows) + plane * sine * (rows - 0.5) + (layout.slope - layout.objects) / 2
+    of_columns[-1] = plane * cosine * (columns - 0.5)
+    if layout.clouds > 0:
+        of_rows[:, :POINTS] = spline(rows)
+        of_columns[:POINTS] = (np.float32(layout.clouds) * lattice(layout.key)) @ spline(columns).T
+        return of_rows @ of_columns
+    return of_rows[:, -2:] @ of_columns[-2:]
 
 
 def _box(values: Map) -> Map:
-    size = (2 * _RADIUS + 1, 2 * _RADIUS + 1)
-    return np.asarray(cv2.blur(values, size, borderType=cv2.BORDER_REFLECT_101), np.float32)
+    return np.asarray(cv2.blur(values, _WINDOW, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
-_SPREADS = {cells: _spline(np.clip(np.arange(-1, _CELLS + 2) / _CELLS, 0, 1), cells) for cells in _COARSER}
-"""For each coarser octave the shares of its lattice points in the points of the finest lattice."""
+_WINDOW = (2 * _RADIUS + 1, 2 * _RADIUS + 1)

@@ -12,29 +12,37 @@ from ipt_platform.data.degradations.base import (
     Frame,
     Params,
     Picture,
+    constant,
     draw_key,
     uniform,
     within,
 )
-from ipt_platform.data.degradations.depth import REACH, DepthLayout, Map, depth_map
+from ipt_platform.data.degradations.depth import REACH, DepthLayout, depth_map
+from ipt_platform.data.degradations.fractal import Map
 
 
 class Haze(Degradation):
-    """y = x t + A (1 - t), t = exp(-beta d): light lost on the way, and airlight scattered into it.
+    """y = x t + A (1 - t), t = exp(-beta far d): light lost on the way, and airlight scattered into it.
 
-    The model of Koschmieder (1924) as RESIDE uses it (Li et al., TIP 2019). There depth comes from a net; here it is
-    laid out by `depth_map`, in [0, 1], with beta stretched to match. A share of the pairs has one depth everywhere, as
-    the patches of DehazeNet have (Cai et al., TIP 2016).
+    The model of Koschmieder (1924) as RESIDE uses it (Li et al., TIP 2019). There depth comes from a net; here d is laid
+    out by `depth_map`, in [0, 1]. A share of the pairs has one depth everywhere, as the patches of DehazeNet have (Cai
+    et al., TIP 2016). The ranges of RESIDE are
+
+    - indoor (ITS): `beta: {min: 0.6, max: 1.8}`, `airlight: {min: 0.7, max: 1.0}`;
+    - outdoor (OTS): `beta: {choices: [0.04, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2]}`,
+      `airlight: {choices: [0.8, 0.85, 0.9, 0.95, 1.0]}`, with `far: 10`: its depths are about ten times as large.
     """
 
     name: ClassVar[str] = "haze"
 
     beta: Annotated[Draw, within(0, 10)] = uniform(0.4, 2.2)
-    """Scattering coefficient per unit of depth; the horizon keeps exp(-beta) of its light. 0 is no haze."""
+    """Scattering coefficient per unit of depth; the horizon keeps exp(-beta far) of its light. 0 is no haze."""
     airlight: Annotated[Draw, within(0, 1)] = uniform(0.7, 1.0)
     """Brightness A of the haze itself, the same in all channels."""
+    far: Annotated[Draw, within(0, 100)] = constant(1.0)
+    """Depth of the horizon, in the unit that beta is given for."""
     flat: float = Field(0.1, ge=0, le=1)
-    """Probability that the depth is one number, uniform in [0.2, 1], everywhere."""
+    """Probability that the depth is one number, uniform in [0.2, 1] of the horizon's, everywhere."""
     slope: Annotated[Draw, within(0, 1)] = uniform(0.0, 0.3)
     """Weight of a slanted plane in the depth."""
     clouds: Annotated[Draw, within(0, 1)] = uniform(0.1, 0.4)
@@ -49,8 +57,8 @@ class Haze(Degradation):
         return REACH if looks else 0
 
     def draw(self, rng: np.random.Generator) -> Params:
-        """Draw beta, the airlight and a layout of the depth (or the one depth of a flat pair)."""
-        air = {"beta": self.beta.sample(rng), "airlight": self.airlight.sample(rng)}
+        """Draw beta, the airlight, the horizon and a layout of the depth (or the one depth of a flat pair)."""
+        air = {field: getattr(self, field).sample(rng) for field in ("beta", "airlight", "far")}
         if rng.random() < self.flat:
             return {**air, "depth": float(rng.uniform(0.2, 1.0))}
         slope, clouds = self.slope.sample(rng), self.clouds.sample(rng)
@@ -72,7 +80,7 @@ class Haze(Degradation):
         else:
             layout = DepthLayout(**{key: params[key] for key in DepthLayout.__dataclass_fields__})
             depth = depth_map(clean, layout, frame or Frame(*clean.shape[:2]))
-        return scatter(clean, depth, params["beta"], params["airlight"])
+        return scatter(clean, depth, params["beta"] * params["far"], params["airlight"])
 
 
 def scatter(clean: Picture, depth: Map, beta: float, airlight: float) -> Picture:
@@ -87,10 +95,12 @@ def scatter(clean: Picture, depth: Map, beta: float, airlight: float) -> Picture
     Returns:
         [H, W, 3] float32, a new array.
     """
-    transmission = np.asarray(cv2.exp(depth * np.float32(-beta)), np.float32)
-    veil = (1 - transmission) * np.float32(airlight)
+    transmission = depth * np.float32(-beta)
+    cv2.exp(transmission, dst=transmission)
     # Spreading a map over three channels by OpenCV takes a tenth of the time of numpy's broadcasting.
     hazy = np.asarray(cv2.cvtColor(transmission, cv2.COLOR_GRAY2RGB), np.float32)
     hazy *= clean
+    veil = np.subtract(1, transmission, out=transmission)
+    veil *= np.float32(airlight)
     hazy += cv2.cvtColor(veil, cv2.COLOR_GRAY2RGB)
     return hazy

@@ -1,4 +1,4 @@
-"""Rain streaks in three layers of distance, the damage of the derain task."""
+"""Rain streaks at four distances from the camera, the damage of the derain task: light, heavy, and behind a veil."""
 
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -16,14 +16,20 @@ from ipt_platform.data.degradations.base import (
     draw_key,
     keyed,
     uniform,
+    whole,
     within,
 )
-from ipt_platform.data.degradations.splat import splat
 
-_SPACING = 0.6
-"""Distance in pixels between the points that draw a streak; below one, or streaks would show as beads."""
+_STEEPEST = 80.0
+"""Largest angle of fall from the vertical in degrees."""
 
-_POINTS_AT_ONCE = 1 << 21
+_SHORTEST = 2.0
+"""Shortest streak in pixels: one drawn by its rows needs some."""
+
+_SHARPEST = 0.35
+"""Smallest standard deviation in pixels of the blur over a layer: no lens draws a finer line."""
+
+_POINTS_AT_ONCE = 1 << 20
 """Points drawn in one go: bounds memory where a picture is large or the rain is heavy."""
 
 
@@ -37,9 +43,10 @@ class _Layer(NamedTuple):
 
 
 _LAYERS = (
-    _Layer(length=0.6, width=0.65, opacity=0.65, share=0.66),
-    _Layer(length=1.0, width=1.0, opacity=1.0, share=0.30),
-    _Layer(length=1.8, width=2.2, opacity=0.6, share=0.04),
+    _Layer(length=0.5, width=0.6, opacity=0.5, share=0.60),
+    _Layer(length=0.8, width=0.85, opacity=0.8, share=0.26),
+    _Layer(length=1.2, width=1.2, opacity=1.0, share=0.11),
+    _Layer(length=2.2, width=2.6, opacity=0.5, share=0.03),
 )
 """Far drops draw short, thin, frequent streaks; near ones long, wide, rare and, being out of focus, faint ones."""
 
@@ -48,31 +55,39 @@ class Rain(Degradation):
     """y = clip((1-v) (x + S) + v A): streaks S add light, and heavy rain adds a veil v of airlight A.
 
     A streak is the path of a falling drop during the exposure, brighter than what it covers (Garg and Nayar, "Vision
-    and Rain", IJCV 2007). With veil 0 this is the additive model of Rain100L and Rain100H, and rain only brightens;
-    with it, the heavy-rain model of Yang et al., "Joint Rain Detection and Removal" (CVPR 2017).
+    and Rain", IJCV 2007). With veil 0 this is the additive model, and rain only brightens: from one direction as in
+    Rain100L, dense and from up to five as in Rain100H. With a veil it is the heavy-rain model, all of it from Yang et
+    al., "Joint Rain Detection and Removal" (CVPR 2017), whose alpha is 1-v.
     """
 
     name: ClassVar[str] = "rain"
 
-    density: Annotated[Draw, within(0, 0.1)] = uniform(0.001, 0.012)
-    """Streaks per pixel; 0 is no rain."""
-    angle: Annotated[Draw, within(-80, 80)] = uniform(-35, 35)
+    density: Annotated[Draw, within(0, 0.1)] = uniform(0.001, 0.02)
+    """Streaks per pixel, of all directions together; 0 is no rain."""
+    angle: Annotated[Draw, within(-_STEEPEST, _STEEPEST)] = uniform(-40, 40)
     """Direction of fall in degrees from the vertical."""
-    length: Annotated[Draw, within(1, 200)] = uniform(18, 48)
-    """Median length in pixels of a streak in the middle layer."""
+    directions: Annotated[Draw, whole, within(1, 5)] = constant(1)
+    """Number of directions that streaks have; they share the density evenly."""
+    spread: Annotated[Draw, within(0, 90)] = constant(40)
+    """How far in degrees the other directions lie from `angle` at most."""
+    length: Annotated[Draw, within(1, 200)] = uniform(16, 50)
+    """Typical length in pixels of a streak that is in focus."""
     width: Annotated[Draw, within(0.5, 10)] = uniform(1.0, 2.2)
-    """Width in pixels of a streak in the middle layer, between the points of half its brightness."""
+    """Width in pixels of a streak that is in focus, between the points of half its brightness."""
     opacity: Annotated[Draw, within(0, 1)] = uniform(0.2, 0.7)
-    """Light that the brightest streaks of the middle layer add."""
+    """Light that the brightest streaks add."""
     veil: Annotated[Draw, within(0, 1)] = constant(0.0)
-    """Share of the picture's light that distant rain replaces by airlight."""
+    """Share v of the picture's light that distant rain replaces by airlight."""
     airlight: Annotated[Draw, within(0, 1)] = uniform(0.6, 0.9)
     """Brightness A of the veil."""
 
     def draw(self, rng: np.random.Generator) -> Params:
-        """Draw the weather and the key of the drops."""
+        """Draw the weather and the key of the drops; `crossing` holds the directions besides `angle`, in degrees."""
         fields = ("density", "angle", "length", "width", "opacity", "veil", "airlight")
-        return {**{field: getattr(self, field).sample(rng) for field in fields}, "key": draw_key(rng)}
+        weather = {field: getattr(self, field).sample(rng) for field in fields}
+        spread, others = self.spread.sample(rng), int(self.directions.sample(rng)) - 1
+        crossing = np.clip(weather["angle"] + rng.uniform(-spread, spread, others), -_STEEPEST, _STEEPEST)
+        return {**weather, "crossing": crossing.tolist(), "key": draw_key(rng)}
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Let the drawn rain fall over the picture."""
@@ -99,41 +114,78 @@ def rain_streaks(height: int, width: int, params: Params) -> NDArray[np.float32]
         [height, width] float32, the light that streaks add, 0 where there are none.
     """
     rng = keyed(params["key"])
+    angles = [params["angle"], *params["crossing"]]
     streaks = np.zeros((height, width), np.float32)
     for layer in _LAYERS:
-        streaks += _draw_layer(height, width, layer, params, rng)
+        # Width between half maxima of a Gaussian is 2.355 sigma; sharing points between pixels adds a variance of 1/6.
+        sigma = max(_SHARPEST, float(np.sqrt(max(0.0, (params["width"] * layer.width / 2.355) ** 2 - 1 / 6))))
+        pad = int(np.ceil(3 * sigma))
+        canvas = np.zeros((height + 2 * pad, width + 2 * pad))
+        for angle in angles:
+            density = params["density"] * layer.share / len(angles)
+            # What falls more across than down is drawn by its columns: on a canvas turned over.
+            flat = abs(angle) > 45
+            turned = np.copysign(90, angle) - angle if flat else angle
+            fall = _Fall(density, turned, params["length"] * layer.length, params["opacity"] * layer.opacity, sigma)
+            _draw_streaks(canvas.T if flat else canvas, fall, rng)
+        soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), sigma)
+        streaks += soft[pad : pad + height, pad : pad + width]
     return streaks
 
 
-def _draw_layer(height: int, width: int, layer: _Layer, params: Params, rng: np.random.Generator) -> NDArray[np.float32]:
-    median = params["length"] * layer.length
-    # Width between half maxima of a Gaussian is 2.355 sigma; splatting already spreads a line by a variance of 1/6.
-    sigma = max(0.3, np.sqrt(max(0.0, (params["width"] * layer.width / 2.355) ** 2 - 1 / 6)))
-    reach = int(np.ceil(median + 3 * sigma))
-    rows, columns = height + 2 * reach, width + 2 * reach
-    count = int(rng.poisson(params["density"] * layer.share * rows * columns))
-    lengths = median * rng.uniform(0.5, 1.5, count)
-    tilt = np.deg2rad(params["angle"] + rng.normal(0, 2.0, count))
-    top, left = rng.uniform(0, rows, count), rng.uniform(0, columns, count)
-    # Most drops are faint: brightness falls off towards the brightest ones.
-    opacity = params["opacity"] * layer.opacity * (0.15 + 0.85 * rng.random(count) ** 2)
+class _Fall(NamedTuple):
+    """Streaks of one layer and one direction, at most 45 degrees from the vertical."""
 
-    points = max(2, int(np.ceil(1.5 * median / _SPACING)))
-    along = (np.arange(points) + 0.5) / points
-    # Sides of a streak rise within its first and last fifth.
-    profile = np.clip(5 * np.minimum(along, 1 - along), 0, 1)
-    light = opacity * lengths / points * np.sqrt(2 * np.pi * (sigma**2 + 1 / 6))
-    pad = int(np.ceil(3 * sigma))
-    canvas = np.zeros((height + 2 * pad, width + 2 * pad))
-    at_once = max(1, _POINTS_AT_ONCE // points)
+    density: float
+    angle: float
+    length: float
+    opacity: float
+    sigma: float
+
+
+def _draw_streaks(canvas: NDArray[np.float64], fall: _Fall, rng: np.random.Generator) -> None:
+    """Add streaks to a canvas that is blurred by `sigma` afterwards."""
+    longest = max(_SHORTEST, 1.6 * fall.length)
+    steepest = np.deg2rad(abs(fall.angle) + 9)
+    # Streaks may start outside, and reach in.
+    over, beside = longest / 2 + 1, longest / 2 * np.sin(steepest) + 1
+    height, width = canvas.shape
+    count = int(rng.poisson(fall.density * (height + 2 * over) * (width + 2 * beside)))
+    if count == 0:
+        return
+    lengths = np.maximum(_SHORTEST, fall.length * rng.uniform(0.4, 1.6, count))
+    tilt = np.deg2rad(fall.angle + np.clip(rng.normal(0, 2.5, count), -9, 9))
+    top, left = rng.uniform(-over, height + over, count), rng.uniform(-beside, width + beside, count)
+    # Most drops are faint, few are bright.
+    bright = fall.opacity * (0.12 + 0.88 * rng.random(count) ** 2)
+    fade = rng.uniform(0, 0.7, count)
+
+    rows = int(np.ceil(longest)) + 1
+    cosine, sine = np.cos(tilt), np.sin(tilt)
+    # The crest of a blurred line is its light per length over sqrt(2 pi) times its deviation across.
+    light = bright * np.sqrt(2 * np.pi * (fall.sigma**2 + cosine**2 / 6)) / cosine
+    at_once = max(1, _POINTS_AT_ONCE // rows)
     for start in range(0, count, at_once):
         part = slice(start, start + at_once)
-        distance = lengths[part, None] * (along - 0.5)
-        canvas += splat(
-            (top[part, None] + distance * np.cos(tilt[part, None]) - reach + pad).ravel(),
-            (left[part, None] + distance * np.sin(tilt[part, None]) - reach + pad).ravel(),
-            (light[part, None] * profile).ravel(),
-            *canvas.shape,
-        )
-    soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), sigma)
-    return np.asarray(soft[pad : pad + height, pad : pad + width], np.float32)
+        down = lengths[part] * cosine[part]
+        first = np.ceil(top[part] - down / 2)
+        step = (first - top[part])[:, None] + np.arange(rows)
+        along = step / down[:, None] + 0.5
+        # The sides rise within the first and last quarter, and the trail behind a drop fades.
+        shape = np.clip(4 * np.minimum(along, 1 - along), 0, 1) * (1 - fade[part, None] * (1 - along))
+        across = left[part, None] + step * (sine / cosine)[part, None]
+        _splat_rows(canvas, first.astype(np.int64)[:, None] + np.arange(rows), across, light[part, None] * shape)
+
+
+def _splat_rows(canvas: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray, weights: NDArray) -> None:
+    """Add points that lie on rows, each shared between its two neighbours; what falls outside is dropped."""
+    height, width = canvas.shape
+    inside = (weights > 0) & (rows >= 0) & (rows < height) & (columns > -1) & (columns < width)
+    rows, columns, weights = rows[inside], columns[inside], weights[inside]
+    left = np.floor(columns)
+    right = columns - left
+    # One spare column on either side takes what is shared with it.
+    index = rows * (width + 2) + left.astype(np.int64) + 1
+    index, share = np.concatenate((index, index + 1)), np.concatenate((weights * (1 - right), weights * right))
+    sums = np.bincount(index, share, height * (width + 2))
+    canvas += sums.reshape(height, width + 2)[:, 1:-1]

@@ -17,6 +17,7 @@ from ipt_platform.data.degradations.base import (
     uniform,
     within,
 )
+from ipt_platform.data.degradations.boxes import box_pixels
 
 _LARGEST = 1.7
 """Radius of the largest flake of a layer over the typical one."""
@@ -24,8 +25,11 @@ _LARGEST = 1.7
 _LOBE = 0.2
 """Largest share by which a lobe lifts or sinks the outline of a flake."""
 
-_PIXELS_AT_ONCE = 1 << 22
-"""Pixels of flakes drawn in one go: bounds memory where a picture is large or the flakes are."""
+_FINE_ENOUGH = 5.0
+"""Typical radius in pixels that a flake has to be drawn with; larger ones are drawn smaller, and enlarged."""
+
+_PIXELS_AT_ONCE = 1 << 18
+"""Pixels round flakes drawn in one go: bounds memory where a picture is large or the snow is heavy."""
 
 _OPAQUE = 0.999
 """No flake hides everything: layers are joined by the logarithm of what they let through."""
@@ -59,7 +63,7 @@ class Snow(Degradation):
 
     density: Annotated[Draw, within(0, 0.05)] = uniform(0.001, 0.012)
     """Flakes per pixel; 0 is none."""
-    size: Annotated[Draw, within(0.3, 20)] = uniform(1.6, 4.0)
+    size: Annotated[Draw, within(0.3, 20)] = uniform(1.4, 5.0)
     """Typical radius in pixels, to where it fades out, of a flake in the middle layer."""
     motion: Annotated[Draw, within(0, 60)] = uniform(0, 8)
     """Distance in pixels that a flake of the middle layer falls during the exposure."""
@@ -103,10 +107,10 @@ def snow_mask(height: int, width: int, params: Params) -> NDArray[np.float32]:
         [height, width] float32 in [0, 1), 0 where there is no flake.
     """
     rng = keyed(params["key"])
-    through = np.zeros((height, width))
+    through = np.zeros((height, width), np.float32)
     for layer in _LAYERS:
         through += _draw_layer(height, width, layer, params, rng)
-    return (1 - np.exp(through)).astype(np.float32)
+    return 1 - np.exp(through)
 
 
 class _Flakes(NamedTuple):
@@ -121,17 +125,22 @@ class _Flakes(NamedTuple):
     lobes: NDArray
 
 
-def _draw_layer(height: int, width: int, layer: _Layer, params: Params, rng: np.random.Generator) -> NDArray:
-    """[height, width] float64, the logarithm of what one layer lets through."""
+def _draw_layer(height: int, width: int, layer: _Layer, params: Params, rng: np.random.Generator) -> NDArray[np.float32]:
+    """[height, width] the logarithm of what one layer lets through.
+
+    Large flakes are soft, and are drawn on fewer pixels.
+    """
     size, motion = params["size"] * layer.size, params["motion"] * layer.size
-    reach = int(np.ceil(_LARGEST * (1 + 2 * _LOBE) * size + 0.65 * motion)) + 1
-    area = (height + 2 * reach) * (width + 2 * reach)
-    count = int(rng.poisson(params["density"] * layer.share * area))
+    coarse = max(1, int(size / _FINE_ENOUGH))
+    rows, columns = -(-height // coarse), -(-width // coarse)
+    size, motion = size / coarse, motion / coarse
+    reach = _LARGEST * (1 + 2 * _LOBE) * size + 0.65 * motion + 1
+    count = int(rng.poisson(params["density"] * coarse**2 * layer.share * (rows + 2 * reach) * (columns + 2 * reach)))
     radius = size * (0.5 + (_LARGEST - 0.5) * rng.random(count) ** 2)
     fall = motion * rng.uniform(0.7, 1.3, count)
     flakes = _Flakes(
-        top=rng.uniform(-reach, height + reach, count),
-        left=rng.uniform(-reach, width + reach, count),
+        top=rng.uniform(-reach, rows + reach, count),
+        left=rng.uniform(-reach, columns + reach, count),
         radius=radius,
         tilt=np.deg2rad(params["angle"] + rng.normal(0, 10.0, count)),
         fall=fall,
@@ -139,42 +148,42 @@ def _draw_layer(height: int, width: int, layer: _Layer, params: Params, rng: np.
         peak=layer.opacity * rng.uniform(0.6, 1.0, count) / (1 + 0.4 * fall / (2 * radius + 1)),
         lobes=rng.uniform(-_LOBE, _LOBE, (2, count)),
     )
-    through = np.zeros(height * width)
-    patch = np.arange(-reach, reach + 1)
-    at_once = max(1, _PIXELS_AT_ONCE // len(patch) ** 2)
+    through = np.zeros(rows * columns)
+    at_once = max(1, int(_PIXELS_AT_ONCE / (2 * reach + 1) ** 2))
     for start in range(0, count, at_once):
         part = _Flakes(*(values[..., start : start + at_once] for values in flakes))
-        through += _log_through(part, patch, layer.softness, height, width)
-    return through.reshape(height, width)
+        index, cover = _cover(part, layer.softness, rows, columns)
+        through += np.bincount(index, np.log1p(-np.minimum(cover, np.float32(_OPAQUE))), rows * columns)
+    drawn = through.reshape(rows, columns).astype(np.float32)
+    if coarse == 1:
+        return drawn
+    finer = cv2.resize(drawn, (columns * coarse, rows * coarse), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(finer, np.float32)[:height, :width]
 
 
-def _log_through(flakes: _Flakes, patch: NDArray, softness: float, height: int, width: int) -> NDArray:
-    """[height * width] float64, the logarithm of what these flakes let through."""
-    cover = _cover(flakes, patch, softness)
-    rows = np.floor(flakes.top).astype(np.int64)[:, None] + patch
-    columns = np.floor(flakes.left).astype(np.int64)[:, None] + patch
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    inside &= cover > 0
-    index = (rows[:, :, None] * width + columns[:, None, :])[inside]
-    log = np.log1p(-np.minimum(cover[inside], np.float32(_OPAQUE)))
-    return np.bincount(index, weights=log, minlength=height * width)
-
-
-def _cover(flakes: _Flakes, patch: NDArray, softness: float) -> NDArray[np.float32]:
-    """[N, P, P] cover of each flake over a patch round it: a soft disc with uneven lobes, drawn out along its fall."""
-    top, left, radius, tilt, fall, peak = (part.astype(np.float32)[:, None, None] for part in flakes[:6])
-    step = patch.astype(np.float32)
-    down, right = step[:, None] - np.mod(top, 1), step - np.mod(left, 1)
-    along, across = down * np.cos(tilt) + right * np.sin(tilt), right * np.cos(tilt) - down * np.sin(tilt)
-    along -= np.clip(along, -fall / 2, fall / 2)
-    square, other = along * along, across * across
-    distance = np.sqrt(square + other) + np.float32(1e-6)
+def _cover(flakes: _Flakes, softness: float, height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Numbers of all pixels under some flakes, and their cover: soft discs with uneven lobes, drawn out along their fall."""
+    tilt, half = flakes.tilt.astype(np.float32), flakes.fall.astype(np.float32) / 2
+    cosine, sine = np.cos(tilt), np.sin(tilt)
+    outline = (1 + 2 * _LOBE) * flakes.radius.astype(np.float32)
+    high, wide = outline + half * abs(cosine), outline + half * abs(sine)
+    row, column, of = box_pixels(flakes.top, flakes.left, high, wide, height, width)
+    down, right = (row - flakes.top[of]).astype(np.float32), (column - flakes.left[of]).astype(np.float32)
+    cosine, sine, half = cosine[of], sine[of], half[of]
+    along, across = down * cosine + right * sine, right * cosine - down * sine
+    along -= np.clip(along, -half, half)
+    square = along * along + across * across
+    near = np.flatnonzero(square < (outline * outline)[of])
+    of, index = of[near], row[near] * width + column[near]
+    distance = np.sqrt(square[near]) + np.float32(1e-6)
     # cos 2b and cos 3b of the bearing b, from its cosine along/distance.
-    cosine = along / distance
-    double = 2 * cosine * cosine - 1
-    triple = cosine * (2 * double - 1)
-    two, three = flakes.lobes.astype(np.float32)[:, :, None, None]
-    distance /= radius * (1 + two * double + three * triple)
+    once = along[near] / distance
+    twice = 2 * once * once - 1
+    thrice = once * (2 * twice - 1)
+    two, three = flakes.lobes.astype(np.float32)
+    radius = flakes.radius.astype(np.float32)
+    distance /= radius[of] * (1 + two[of] * twice + three[of] * thrice)
     # The edge is never sharper than a pixel; a flake smaller than that stays faint.
-    rise = np.clip((1 - distance) / np.maximum(np.float32(softness), 1.2 / radius), 0, 1)
-    return rise * rise * (3 - 2 * rise) * peak
+    slope = 1 / np.maximum(np.float32(softness), np.float32(1.2) / radius)
+    rise = np.clip((1 - distance) * slope[of], 0, 1)
+    return index, rise * rise * (3 - 2 * rise) * flakes.peak.astype(np.float32)[of]
