@@ -4,6 +4,7 @@ An error says what was found, where, what was expected and the next step. Comman
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 
 class ExitCode:
@@ -60,6 +61,34 @@ class DataError(IptError):
     """A picture, shard or index cannot be used."""
 
     exit_code = ExitCode.USAGE
+
+
+BadKind = Literal[
+    "cut-off",
+    "damaged",
+    "other-format",
+    "too-large",
+    "not-a-file",
+    "bad-name",
+    "unreadable",
+    "half-missing",
+    "sizes-differ",
+    "changed",
+]
+"""By what kind of fault a picture is counted that cannot be used; docs/formats.md says what each one means."""
+
+BAD_KINDS: tuple[BadKind, ...] = get_args(BadKind)
+
+
+class BadPictureError(DataError):
+    """One picture or pair cannot be used; those beside it can, so it may be counted by its `kind`, named and passed over."""
+
+    def __init__(self, kind: BadKind, message: str):
+        self.kind: BadKind = kind
+        super().__init__(kind, message)
+
+    def __str__(self) -> str:
+        return self.args[1]
 
 
 class NotFoundError(IptError):

@@ -1,6 +1,7 @@
 """Headers and pixels, against Pillow as the second implementation."""
 
 import io
+import pickle
 import struct
 import zlib
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ipt_platform.data.header import exif_orientation, probe
+from ipt_platform.data.header import exif_orientation, is_cut_off, probe
 from ipt_platform.data.image import decode_rgb, encode_png, orient, to_uint8
-from ipt_platform.errors import DataError
+from ipt_platform.errors import BadPictureError, DataError
 
 
 def photo(height=37, width=53, seed=0):
@@ -127,8 +128,9 @@ def test_damaged_png_pixels_are_refused():
     data = bytearray(make(*LOSSLESS["png rgb"]))
     data[len(data) // 2] ^= 0xFF
 
-    with pytest.raises(DataError, match="png does not decode"):
+    with pytest.raises(BadPictureError, match="png does not decode") as caught:
         decode_rgb(bytes(data))
+    assert caught.value.kind == "damaged"
 
 
 def test_bytes_after_the_end_of_a_picture_do_no_harm():
@@ -158,22 +160,40 @@ def test_a_header_of_huge_dimensions_is_refused_before_anything_is_decoded():
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "kind", "says"),
     [
-        (b"", "is empty"),
-        (b"hello world", r"starts with b'hello wo'"),
-        (b"GIF89a\x01\x00\x01\x00", "Not a PNG, JPEG or WebP"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "cut off after 10 bytes"),
-        (b"\xff\xd8\xff\xd9", "no frame header|cut off"),
-        (b"\xff\xd8\xff\xe0\x00\x04ab\x00\x00", "no marker at byte 8"),
-        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "cut off"),
-        (b"RIFF\x00\x00\x00\x00WEBPJUNK", "unknown chunk b'JUNK'"),
-        (png_claiming(0, 5), "says 0x5 pixels"),
+        (b"", "cut-off", "is empty"),
+        (b"hello world", "other-format", r"WebP picture \(it starts with b'hello wo'"),
+        (b"GIF89a\x01\x00\x01\x00", "other-format", "Not a PNG, JPEG or WebP picture but a GIF"),
+        (b"\x00\x00\x00\x18ftypheic", "other-format", "but a HEIC or AVIF"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "cut-off", "cut off after 10 bytes"),
+        (b"\xff\xd8\xff\xd9\x00\x04", "damaged", "no frame header"),
+        (b"\xff\xd8\xff\xd9", "cut-off", "cut off after 4 bytes"),
+        (b"\xff\xd8\xff\xe0\x00\x04ab\x00\x00", "damaged", "no marker at byte 8"),
+        (b"\xff\xd8\xff\xc3\x00\x11\x08\x00\x01\x00\x01\x03", "other-format", "process 0xc3"),
+        (b"\xff\xd8\xff\xc1\x00\x11\x0c\x00\x01\x00\x01\x03", "other-format", "12 bits"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "cut-off", "cut off"),
+        (b"RIFF\x00\x00\x00\x00WEBPJUNK", "damaged", "unknown chunk b'JUNK'"),
+        (png_claiming(0, 5), "damaged", "says 0x5 pixels"),
+        (png_claiming(50_000, 50_000), "too-large", "says 50000x50000 pixels; at most 200000000"),
     ],
 )
-def test_what_is_not_a_picture_says_what_was_found(data, says):
-    with pytest.raises(DataError, match=says):
+def test_what_is_not_a_picture_says_what_was_found(data, kind, says):
+    with pytest.raises(BadPictureError, match=says) as caught:
         probe(data)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("kind", [*LOSSLESS, *LOSSY])
+def test_what_ends_too_early_is_told_from_what_is_damaged_within(kind):
+    whole = make(*{**LOSSLESS, **LOSSY}[kind])
+
+    with pytest.raises(BadPictureError) as cut:
+        decode_rgb(whole[: len(whole) * 3 // 4])
+
+    assert cut.value.kind == "cut-off"
+    assert pickle.loads(pickle.dumps(cut.value)).kind == "cut-off"
+    assert not is_cut_off(whole, probe(whole).format)
 
 
 def test_animations_are_refused():

@@ -7,13 +7,22 @@ claims.
 import struct
 from dataclasses import dataclass
 
-from ipt_platform.errors import DataError
+from ipt_platform.errors import BadPictureError
 
 MAX_PIXELS = 200_000_000
 MAX_SEGMENTS = 4096  # a picture has tens of segments before its pixels; more is an attack on our patience
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_READ = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # neither lossless nor hierarchical ones
 ORIENTATION_TAG = 0x0112
+OTHERS = (
+    (0, b"GIF8", "a GIF"),
+    (0, b"BM", "a BMP"),
+    (0, b"II*\0", "a TIFF"),
+    (0, b"MM\0*", "a TIFF"),
+    (4, b"ftyp", "a HEIC or AVIF"),
+)
+"""What people call .jpg by mistake: where its mark stands, and its name."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +45,27 @@ def probe(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
         max_pixels: Most pixels a picture may claim to have.
 
     Raises:
-        DataError: Not one of the three formats, a header that is cut or contradicts itself, or more than `max_pixels`.
+        BadPictureError: Not one of the three formats, a header that is cut or contradicts itself, or more than `max_pixels`.
     """
     try:
         header = _reader_of(data)(data)
     except (struct.error, IndexError) as error:
-        raise DataError(f"The picture's header is cut off after {len(data)} bytes.") from error
+        raise BadPictureError("cut-off", f"The picture's header is cut off after {len(data)} bytes.") from error
+    size = f"The {header.format} header says {header.width}x{header.height} pixels"
     if header.width < 1 or header.height < 1:
-        raise DataError(f"The {header.format} header says {header.width}x{header.height} pixels.")
+        raise BadPictureError("damaged", f"{size}.")
     if header.width * header.height > max_pixels:
-        raise DataError(
-            f"The {header.format} header says {header.width}x{header.height} pixels; at most {max_pixels} are allowed."
-        )
+        raise BadPictureError("too-large", f"{size}; at most {max_pixels} are allowed.")
     return header
+
+
+def is_cut_off(data: bytes, form: str) -> bool:
+    """Whether a picture that does not decode ends too early; where it does not, something within it is damaged."""
+    if form == "png":
+        return b"IEND" not in data[-4096:]  # some bytes may follow it
+    if form == "webp":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return b"\xff\xd9" not in data[-4096:]
 
 
 def _reader_of(data: bytes):
@@ -59,15 +76,16 @@ def _reader_of(data: bytes):
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp
     if not data:
-        raise DataError("The file is empty.")
-    raise DataError(f"Not a PNG, JPEG or WebP picture (it starts with {data[:8]!r}).")
+        raise BadPictureError("cut-off", "The file is empty.")
+    other = next((f" but {name}" for at, mark, name in OTHERS if data.startswith(mark, at)), "")
+    raise BadPictureError("other-format", f"Not a PNG, JPEG or WebP picture{other} (it starts with {data[:8]!r}).")
 
 
 def _png(data: bytes) -> Header:
     """ISO/IEC 15948, 11.2.2: IHDR comes first; eXIf is looked for up to the first IDAT."""
     length, kind, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if kind != b"IHDR" or length != 13 or colour not in PNG_CHANNELS:
-        raise DataError("The PNG does not begin with a valid IHDR chunk.")
+        raise BadPictureError("damaged", "The PNG does not begin with a valid IHDR chunk.")
     orientation, at = 1, 33
     for _ in range(MAX_SEGMENTS):
         if at + 8 > len(data):
@@ -87,12 +105,14 @@ def _jpeg(data: bytes) -> Header:
     orientation, at = 1, 2
     for _ in range(MAX_SEGMENTS):
         if data[at] != 0xFF:
-            raise DataError(f"The JPEG has no marker at byte {at}.")
+            raise BadPictureError("damaged", f"The JPEG has no marker at byte {at}.")
         while data[at] == 0xFF:
             at += 1
         marker = data[at]
         if marker in JPEG_FRAMES:
             bits, height, width, channels = struct.unpack_from(">BHHB", data, at + 3)
+            if bits != 8 or marker not in JPEG_READ:
+                raise BadPictureError("other-format", f"A JPEG of {bits} bits and process {marker:#x}, which is not read.")
             return _oriented("jpeg", width, height, channels, bits, orientation)
         (length,) = struct.unpack_from(">H", data, at + 1)
         if length < 2 or marker in (0xD9, 0xDA):
@@ -100,7 +120,7 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0xE1 and data[at + 3 : at + 9] == b"Exif\0\0":
             orientation = exif_orientation(data[at + 9 : at + 1 + length])
         at += 1 + length
-    raise DataError("The JPEG has no frame header.")
+    raise BadPictureError("damaged", "The JPEG has no frame header.")
 
 
 def _webp(data: bytes) -> Header:
@@ -109,7 +129,7 @@ def _webp(data: bytes) -> Header:
     if kind == b"VP8X":
         flags = data[20]
         if flags & 0x02:
-            raise DataError("The WebP is an animation; only still pictures can be used.")
+            raise BadPictureError("other-format", "The WebP is an animation; only still pictures can be used.")
         width = 1 + int.from_bytes(data[24:27], "little")
         height = 1 + int.from_bytes(data[27:30], "little")
         if len(data) < 30:
@@ -122,7 +142,7 @@ def _webp(data: bytes) -> Header:
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
         return Header("webp", width & 0x3FFF, height & 0x3FFF, 3, 8)
-    raise DataError(f"The WebP begins with an unknown chunk {kind!r}.")
+    raise BadPictureError("damaged", f"The WebP begins with an unknown chunk {kind!r}.")
 
 
 def _webp_orientation(data: bytes) -> int:

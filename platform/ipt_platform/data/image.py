@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from ipt_platform.data.header import MAX_PIXELS, Header, probe
-from ipt_platform.errors import DataError
+from ipt_platform.data.header import MAX_PIXELS, Header, is_cut_off, probe
+from ipt_platform.errors import BadPictureError
 
 
 def decode_rgb(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -15,15 +15,16 @@ def decode_rgb(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     kept).
 
     Raises:
-        DataError: The header is refused (see `probe`) or the pixels do not decode, wholly and without a complaint.
+        BadPictureError: The header is refused (see `probe`) or the pixels do not decode, wholly and without a complaint.
     """
     header = probe(data, max_pixels)
     pixels = _decode_jpeg(data, header) if header.format == "jpeg" else _decode_opencv(data, header)
     pixels = orient(pixels, header.orientation)
     if pixels.shape != (header.height, header.width, 3):
-        raise DataError(
+        raise BadPictureError(
+            "damaged",
             f"The {header.format} decodes to {pixels.shape[1]}x{pixels.shape[0]} pixels, "
-            f"its header says {header.width}x{header.height}."
+            f"its header says {header.width}x{header.height}.",
         )
     return np.ascontiguousarray(pixels)
 
@@ -56,7 +57,7 @@ def _decode_jpeg(data: bytes, header: Header) -> np.ndarray:
         # strict: a cut or damaged scan would otherwise come back as a half-grey picture
         return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     except ValueError as error:
-        raise DataError(f"The JPEG does not decode: {error}.") from error
+        raise _undecoded(data, header, str(error)) from error
 
 
 def _decode_opencv(data: bytes, header: Header) -> np.ndarray:
@@ -67,10 +68,15 @@ def _decode_opencv(data: bytes, header: Header) -> np.ndarray:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise DataError(f"The {header.format} does not decode: {error.err}.") from error
+        raise _undecoded(data, header, error.err) from error
     if pixels is None:
-        raise DataError(f"The {header.format} does not decode: it is cut off or damaged.")
+        raise _undecoded(data, header, "it is cut off or damaged")
     return to_uint8(pixels) if pixels.dtype == np.uint16 else pixels
+
+
+def _undecoded(data: bytes, header: Header, words: str) -> BadPictureError:
+    kind = "cut-off" if is_cut_off(data, header.format) else "damaged"
+    return BadPictureError(kind, f"The {header.format} does not decode: {words}.")
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:

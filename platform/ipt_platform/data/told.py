@@ -12,7 +12,7 @@ EXPECTED = tuple(_KINDS.values())
 
 def tell(error: IptError) -> tuple[str, str]:
     """Kind and words of one of the `EXPECTED` errors."""
-    return type(error).__name__, str(error)
+    return next(name for name, kind in _KINDS.items() if isinstance(error, kind)), str(error)
 
 
 def retell(kind: str, words: str) -> IptError:
