@@ -29,6 +29,10 @@ class PictureCache:
             self._keep(key, picture)
         return picture
 
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._pictures
+
     @property
     def bytes(self) -> int:
         """Bytes held now."""

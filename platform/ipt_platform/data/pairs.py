@@ -3,7 +3,7 @@
 Content is a pure function of (seed, step) and the pictures: never of workers, order or time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,6 +245,8 @@ class BatchMaker:
         params: list[dict] = []
         bad: list[tuple[str, str]] = []
         indices = {source: source.plan.indices(samples.start, samples.stop) for source in self._sources}
+        for source, wanted in indices.items():
+            source.prefetch(index for index in map(int, wanted) if (source.pairs_of, index) not in self.cache)
         for row, sample in enumerate(samples):
             found = {source: self._pixels(source, sample, int(indices[source][row]), bad) for source in self._sources}
             keys.append(found[self._sources[0]][0])
@@ -296,6 +298,10 @@ class _Source:
     pairs_of: str
     shards: ShardSet
     plan: Plan
+
+    def prefetch(self, indices: Iterable[int]) -> None:
+        """Begin to fetch what of pictures or pairs lies on S3."""
+        self.shards.prefetch(indices, degraded=bool(self.pairs_of))
 
     def load(self, at: Location, index: int) -> np.ndarray:
         """Pixels of a picture, uint8 [H, W, 3], or of a pair, [2, H, W, 3]; DataError where they cannot be had."""

@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -165,7 +166,7 @@ class ShardSet:
             degraded: Also their degraded halves.
 
         Raises:
-            IndexError, DataError: As `locate` and `locate_degraded`.
+            IndexError, DataError: As `locate`.
         """
         if not self._tags:
             return
@@ -173,7 +174,10 @@ class ShardSet:
         missing = sorted({bisect_right(self._ends, index) for index in wanted} - self._tables.keys())
         for number, table in zip(missing, ordered_map(self._load_table, missing, OPENERS, OPENERS), strict=True):
             self._tables[number] = table
-        locations = [locate(index) for index in wanted for locate in (self.locate, *[self.locate_degraded] * degraded)]
+        locations = [self.locate(index) for index in wanted]
+        for index in wanted if degraded else ():
+            with suppress(DataError):  # a half that is missing will be missed when it is read
+                locations.append(self.locate_degraded(index))
         self._ranges.prefetch(location.range for location in locations if location.range)
 
     def read_range(self, location: Location) -> bytes:
