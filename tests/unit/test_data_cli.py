@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from ipt_platform.cli.data import app, parse_size
 from ipt_platform.data.index import index_path
-from ipt_platform.errors import DataError, NotFoundError, RefusedError, UsageError
+from ipt_platform.errors import DataError, InfrastructureError, NotFoundError, RefusedError, SpecError, UsageError
+from ipt_platform.spec.task import task_names
 
 
 @pytest.fixture
@@ -133,6 +134,75 @@ def test_the_sample_set_is_made_once_and_then_found(tmp_path):
     (out / "test-000000.tar").write_bytes(b"")
     with pytest.raises(RefusedError, match="damaged sample set"):
         run("sample", out)
+
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("sample")
+    return tmp_path
+
+
+def test_preview_draws_what_training_would_draw(sample):
+    told = as_json(
+        "preview", "--task", "derain", "--task", "denoise", "--pairs", 2, "--patch", 96, "--seed", 5, "-o", "deep/sheet.png"
+    )
+
+    with Image.open(sample / "deep/sheet.png") as sheet:
+        assert sheet.size == (12 + 2 * (2 * 96 + 2 + 12), sheet.height)  # a row of two pairs for each task
+    assert (told["sheet"], told["seed"], told["patch"], told["bad"]) == ("deep/sheet.png", 5, 96, [])
+    assert told["shards"] == [str(sample / "datasets/sample/train-000000.tar")]
+    assert [(pair["task"], pair["sample"]) for pair in told["pairs"]] == [
+        ("derain", 0),
+        ("derain", 1),
+        ("denoise", 0),
+        ("denoise", 1),
+    ]
+    assert all({"key", "crop", "turn", "degradation"} <= pair.keys() for pair in told["pairs"])
+    before = (sample / "deep/sheet.png").read_bytes()
+    again = as_json(
+        "preview", "--task", "derain", "--task", "denoise", "--pairs", 2, "--patch", 96, "--seed", 5, "-o", "deep/sheet.png"
+    )
+    assert again == told
+    assert (sample / "deep/sheet.png").read_bytes() == before
+    other = as_json(
+        "preview", "--task", "derain", "--pairs", 2, "--seed", 6, "-o", "other.png", "--shards", "datasets/sample/test-*.tar"
+    )
+    assert {pair["key"] for pair in other["pairs"]} <= {"chelsea", "hubble_deep_field"}
+
+
+def test_preview_shows_every_task_and_the_users_own(sample, pairs):
+    run("pack", pairs / "clean", sample / "own", "--pairs", pairs / "rainy")
+    (sample / "tasks").mkdir()
+    (sample / "tasks/mine.yaml").write_text(
+        "{apiVersion: ipt/v1, kind: task, name: mine, description: d, stage: downstream, pairs: own/*.tar}"
+    )
+    said = run("preview", "--all", "--task", "mine", "--pairs", 1, "--patch", 32, "-o", "all.png").stdout
+    assert said.startswith(f"all.png: {len(task_names()) + 1} pairs of mine, deblur, ")
+    (sample / "datasets/sample/train-000000.tar").unlink()
+    assert as_json("preview", "--task", "mine", "-o", "mine.png")["shards"] == []  # its pairs are all that it needs
+
+
+def test_preview_says_what_is_wrong(sample):
+    for arguments, error, said in [
+        (["--task", "derian", "-o", "x.png"], SpecError, r"unknown task 'derian'; did you mean 'derain'\?"),
+        (["-o", "x.png"], UsageError, "name what to show with --task, or --all; known tasks: deblur, "),
+        (["--task", "derain", "-o", "x.jpg"], UsageError, r"x\.jpg: the sheet is a PNG; name a file, as in -o sheet\.png"),
+        (["--task", "derain", "-o", "datasets"], UsageError, "the sheet is a PNG"),
+        (["--task", "derain", "-o", "."], UsageError, "the sheet is a PNG"),
+        (["--task", "derain", "-o", "/dev/null/x.png"], InfrastructureError, r"/dev/null/x\.png: cannot be written: "),
+        (["--task", "derain", "-o", "x.png", "--shards", "no/*.tar"], NotFoundError, r"No shards: no/\*\.tar"),
+        (["--all", "-o", "x.png", "--patch", 2048], UsageError, "are too much for one sheet"),
+    ]:
+        with pytest.raises(error, match=said):
+            run("preview", *arguments)
+    assert run("preview", "--task", "derain", "-o", "x.png", "--pairs", 0).exit_code == 2
+    (sample / "datasets/sample/train-000000.tar").unlink()
+    with pytest.raises(
+        NotFoundError, match=r"the sample set is not here. `ipt-platform data sample` makes it; or name --shards"
+    ):
+        run("preview", "--task", "derain", "-o", "x.png")
+    assert not (sample / "x.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,22 @@ import cv2
 import typer
 from rich.console import Console
 
-from ipt_platform.cli.output import Json, emit, pairs, say
+from ipt_platform.checkpoint.durable import replace_file
+from ipt_platform.cli.output import Json, console, emit, pairs, say
 from ipt_platform.cli.progress import progress_bar
 from ipt_platform.data.index import ensure_index
 from ipt_platform.data.pack import pack as pack_shards
 from ipt_platform.data.paired import pack_pairs
+from ipt_platform.data.pairs import TaskDraw
+from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.sample import build_sample
 from ipt_platform.data.shards import expand_shards
 from ipt_platform.data.shards import verify as verify_shards
-from ipt_platform.errors import DataError, ExitCode, IptError, UsageError
+from ipt_platform.errors import DataError, ExitCode, InfrastructureError, IptError, NotFoundError, UsageError
+from ipt_platform.evaluate.preview import preview as preview_pairs
+from ipt_platform.evaluate.sheet import contact_sheet
+from ipt_platform.spec.draws import draw_of
+from ipt_platform.spec.task import task_names
 
 app = typer.Typer(name="data", no_args_is_help=True, add_completion=False)
 
@@ -26,6 +33,8 @@ Shards = Annotated[
     list[str], typer.Argument(metavar="SHARDS...", help="Tars, folders of tars, 'globs*.tar' or '{000000..000127}.tar'.")
 ]
 SHOWN = 10
+MAX_SHEET = 1 << 25
+SAMPLE = "datasets/sample/train-*.tar"
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -159,6 +168,63 @@ def sample(
     how = "made" if report.made else "already there and whole"
     data = {"train": str(report.train), "test": str(report.test), "images": report.images, "made": report.made}
     emit(data, as_json, lambda to: say(to, f"{out}: sample set of {report.images} photographs, {how}"))
+
+
+@app.command()
+def preview(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="SHEET", help="Picture to write: sheet.png.")],
+    tasks: Annotated[list[str] | None, typer.Option("--task", metavar="TASK", help="Task to show; repeatable.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show every task that ships.")] = False,
+    shards: Annotated[
+        list[str] | None, typer.Option("--shards", metavar="SHARDS", help="Clean photographs; default: the sample set.")
+    ] = None,
+    count: Annotated[int, typer.Option("--pairs", min=1, max=1000, help="Pairs of each task.")] = 6,
+    patch: Annotated[int, typer.Option("--patch", min=16, max=4096, help="Side of each picture, pixels.")] = 160,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the job whose pairs are shown.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw a contact sheet of the pairs that training would draw: degraded beside clean, with the parameters."""
+    asked: list[str] = [*(tasks or []), *(task_names() if every else [])]
+    names = list(dict.fromkeys(asked))
+    if not names:
+        raise UsageError(f"name what to show with --task, or --all; known tasks: {', '.join(task_names())}")
+    if out.suffix.lower() != ".png" or out.is_dir():
+        raise UsageError(f"{out}: the sheet is a PNG; name a file, as in -o sheet.png")
+    if len(names) * count * patch**2 > MAX_SHEET:
+        raise UsageError(
+            f"{len(names) * count} pairs of {patch}x{patch} pixels are too much for one sheet (at most {MAX_SHEET:,} pixels of "
+            "each half): show fewer tasks, --pairs, or a smaller --patch"
+        )
+    draws = [draw_of(name, 1, {}) for name in names]
+    photographs = _photographs(shards) if any(isinstance(draw, TaskDraw) for draw in draws) else None
+    made = preview_pairs(draws, photographs, seed, count, patch)
+    for key, reason in made.bad:
+        say(console(stderr=True), f"passed over: {key}: {reason}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, contact_sheet(made.pairs, columns=count if len(names) > 1 and count > 1 else None))
+    except OSError as error:
+        raise InfrastructureError(f"{out}: cannot be written: {error.strerror or error}.") from error
+    data = {
+        "sheet": str(out),
+        "seed": seed,
+        "patch": patch,
+        "shards": [str(shard) for shard in photographs.shards] if photographs else [],
+        "pairs": [pair.params for pair in made.pairs],
+        "bad": [{"key": key, "reason": reason} for key, reason in made.bad],
+    }
+    emit(data, as_json, lambda to: say(to, f"{out}: {len(made.pairs)} pairs of {', '.join(names)}"))
+
+
+def _photographs(patterns: list[str] | None) -> ShardSet:
+    try:
+        return ShardSet.open(expand_shards(patterns or SAMPLE))
+    except NotFoundError as error:
+        if patterns:
+            raise
+        raise NotFoundError(
+            f"{SAMPLE}: the sample set is not here. `ipt-platform data sample` makes it; or name --shards."
+        ) from error
 
 
 def _threads() -> int:
