@@ -14,6 +14,7 @@ from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.cli.output import Json, console, emit, pairs, say
 from ipt_platform.cli.progress import progress_bar
 from ipt_platform.data.index import ensure_index
+from ipt_platform.data.pack import PackReport
 from ipt_platform.data.pack import pack as pack_shards
 from ipt_platform.data.paired import pack_pairs
 from ipt_platform.data.pairs import TaskDraw
@@ -21,16 +22,19 @@ from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.sample import build_sample
 from ipt_platform.data.shards import expand_shards
 from ipt_platform.data.shards import verify as verify_shards
-from ipt_platform.errors import DataError, ExitCode, InfrastructureError, IptError, NotFoundError, UsageError
+from ipt_platform.data.upload import staged, upload_shards
+from ipt_platform.errors import DataError, ExitCode, InfrastructureError, NotFoundError, UsageError
 from ipt_platform.evaluate.preview import preview as preview_pairs
 from ipt_platform.evaluate.sheet import contact_sheet
 from ipt_platform.spec.draws import draw_of
 from ipt_platform.spec.task import task_names
+from ipt_platform.storage.paths import AnyPath, S3Path, any_path
 
 app = typer.Typer(name="data", no_args_is_help=True, add_completion=False)
 
 Shards = Annotated[
-    list[str], typer.Argument(metavar="SHARDS...", help="Tars, folders of tars, 'globs*.tar' or '{000000..000127}.tar'.")
+    list[str],
+    typer.Argument(metavar="SHARDS...", help="Tars, folders of tars, 'globs*.tar' or '{000000..000127}.tar'; also s3://."),
 ]
 SHOWN = 10
 MAX_SHEET = 1 << 25
@@ -66,7 +70,9 @@ def _data() -> None:
 @app.command()
 def pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of photographs (JPEG, PNG, WebP), at any depth.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist, or be empty.")],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="Folder to make; must not exist, or be empty. Or s3://BUCKET/PREFIX.")
+    ],
     shard_size: Annotated[
         int, typer.Option("--shard-size", parser=parse_size, metavar="SIZE", help="Close a shard once it holds so much.")
     ] = "256MB",  # pyright: ignore[reportArgumentType] - typer parses the default as it parses an argument
@@ -87,21 +93,35 @@ def pack(
     if pattern and not degraded:
         raise UsageError("--match says which pictures are pairs: name the folder of the degraded ones with --pairs")
     rules: dict[str, int] = {}
-    with progress_bar("packing pairs" if degraded else "packing pictures") as progress:
-        if degraded:
-            report, rules = pack_pairs(degraded, folder, out, pattern, shard_size, skip_bad, _threads(), progress)
-        else:
-            report = pack_shards(folder, out, shard_size, skip_bad, threads=_threads(), progress=progress)
+
+    def packed(place: Path) -> PackReport:
+        with progress_bar("packing pairs" if degraded else "packing pictures") as progress:
+            if not degraded:
+                return pack_shards(folder, place, shard_size, skip_bad, threads=_threads(), progress=progress)
+            report, found = pack_pairs(degraded, folder, place, pattern, shard_size, skip_bad, _threads(), progress)
+            rules.update(found)
+            return report
+
+    target = any_path(out)
+    shards: Sequence[AnyPath]
+    if isinstance(target, S3Path):
+        with staged(target) as place:
+            report = packed(place)
+            with progress_bar("uploading shards") as progress:
+                shards = upload_shards(report.shards, target, progress)
+    else:
+        report = packed(target)
+        shards = report.shards
 
     def render(to: Console) -> None:
-        say(to, f"{out}: {report.images} {'pairs' if degraded else 'pictures'} in {len(report.shards)} shards")
+        say(to, f"{out}: {report.images} {'pairs' if degraded else 'pictures'} in {len(shards)} shards")
         found = ", ".join(f"{rule} {count}" for rule, count in rules.items())
         pairs(to, [("bytes", f"{report.bytes:,}"), ("pairs found by", found), ("left alone", _some(report.ignored))])
         for name, reason in report.bad:
             say(to, f"  left out: {name}: {reason}")
 
     data = {
-        "shards": [str(shard) for shard in report.shards],
+        "shards": [str(shard) for shard in shards],
         "images": report.images,
         "bytes": report.bytes,
         "bad": [{"name": name, "reason": reason} for name, reason in report.bad],
@@ -124,7 +144,7 @@ def index(
     for shard in expand_shards(shards):
         try:
             (made if ensure_index(shard, force) else found).append(str(shard))
-        except IptError as error:
+        except (DataError, NotFoundError) as error:
             wrong.append(str(error))
     if wrong:
         raise DataError("\n".join([*wrong, f"{len(made)} indexes were made, {len(wrong)} shards cannot be indexed."]))

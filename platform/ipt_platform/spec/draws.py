@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from ipt_platform.data.pairs import PairedDraw, TaskDraw
-from ipt_platform.data.reader import ShardSet
+from ipt_platform.data.reader import CACHE_BYTES, ShardSet
 from ipt_platform.errors import SpecError
 from ipt_platform.spec.dataset import find_shards
 from ipt_platform.spec.task import load_task, problem_of_pairs
 
 
-def draw_of(name: str, weight: int, params: Mapping[str, Any], base: Path = Path()) -> TaskDraw | PairedDraw:
+def draw_of(
+    name: str, weight: int, params: Mapping[str, Any], base: Path = Path(), cache_bytes: int = CACHE_BYTES
+) -> TaskDraw | PairedDraw:
     """What a task takes.
 
     Args:
@@ -19,6 +21,7 @@ def draw_of(name: str, weight: int, params: Mapping[str, Any], base: Path = Path
         weight: Crops of each picture.
         params: Degradation parameters that win over the task's own; a task with pairs has none.
         base: What relative paths are relative to: the directory the command runs in.
+        cache_bytes: Bytes of pairs on S3 that each process keeps.
 
     Raises:
         SpecError: No such task, its file is wrong, or its shards are missing or hold no pairs.
@@ -28,10 +31,10 @@ def draw_of(name: str, weight: int, params: Mapping[str, Any], base: Path = Path
     task = load_task(name, base)
     if not task.pairs:
         return TaskDraw(name, weight, task.training(params), task.quantize)
-    return PairedDraw(name, weight, open_pairs(name, task.pairs, base))
+    return PairedDraw(name, weight, open_pairs(name, task.pairs, base, cache_bytes))
 
 
-def open_pairs(name: str, patterns: tuple[str, ...], base: Path) -> ShardSet:
+def open_pairs(name: str, patterns: tuple[str, ...], base: Path, cache_bytes: int = CACHE_BYTES) -> ShardSet:
     """The shards of a task's pairs.
 
     Raises:
@@ -39,7 +42,7 @@ def open_pairs(name: str, patterns: tuple[str, ...], base: Path) -> ShardSet:
         NotFoundError, DataError: As `ShardSet.open`.
     """
     try:
-        shards = ShardSet.open(find_shards(patterns, base))
+        shards = ShardSet.open(find_shards(patterns, base), cache_bytes)
     except SpecError as error:
         raise SpecError([problem_of_pairs(name, base, problem.message) for problem in error.problems]) from error
     if shards.pairs:

@@ -68,7 +68,8 @@ class TaskUse(Spec):
     weight: int = Field(default=1, ge=1, le=64, description="Crops of this task that are cut from each image.")
     params: Replacements = Field(
         default_factory=dict,
-        description="Training degradation parameters that replace the task's own, such as {sigma: 25} (grey levels).",
+        description="Training degradation parameters that replace the task's own, such as {sigma: 25} (grey levels); those "
+        "of a step below its name: {rain: {density: 0.01}}.",
     )
 
 
@@ -77,7 +78,8 @@ class TaskProbe(Spec):
 
     params: Replacements = Field(
         default_factory=dict,
-        description="Degradation parameters of the test pictures that replace the task's own, such as {sigma: 25}.",
+        description="Degradation parameters of the test pictures that replace the task's own, such as {sigma: 25}; those "
+        "of a step below its name: {rain: {density: 0.01}}.",
     )
 
 
@@ -87,8 +89,8 @@ class DataSpec(Spec):
     shards: Annotated[Texts, Len(1)] | None = Field(
         default=None,
         description="WebDataset tars of clean images: a path, a glob (datasets/sample/train-*.tar), a range "
-        "(shard-{000000..000127}.tar) or a list of those; relative to the directory the command runs in. May be left out where "
-        "every task reads pairs.",
+        "(shard-{000000..000127}.tar) or a list of those; relative to the directory the command runs in, or on S3 "
+        "(s3://bucket/prefix/*.tar). May be left out where every task reads pairs.",
     )
     carrier: Carrier = Field(
         default="ray",
@@ -103,13 +105,13 @@ class DataSpec(Spec):
     )
     prefetch: int = Field(default=4, ge=1, le=1024, description="Steps of data prepared ahead of training.")
     cpus: float = Field(default=0.5, ge=0, le=1024, description="CPU cores reserved for the stream of each worker.")
-
-    @field_validator("shards")
-    @classmethod
-    def _no_s3(cls, shards: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if any(pattern.startswith("s3://") for pattern in shards or ()):
-            raise ValueError("shards on s3:// are not supported yet; copy them to a local path or a mounted file system")
-        return shards
+    s3_cache_mb: int = Field(
+        default=128,
+        ge=0,
+        le=1_000_000,
+        description="Memory for what is fetched ahead from shards on S3, in each process that makes batches, MB. At least "
+        "twice what the pictures of a step take; 0: each is fetched when it is decoded, and none is kept.",
+    )
 
 
 class Stage(Spec):

@@ -22,17 +22,24 @@ PART = 16 << 20
 UPLOADERS = 4
 
 
-def upload(s3: "S3", file: Path, target: S3Path, part: int = PART) -> bool:
+def upload(s3: "S3", file: Path, target: S3Path, part: int = PART, there: bool = True) -> bool:
     """Upload a file under a name that no object has; True where it was done, False where its bytes are there already.
 
     Nothing is to be seen under the name before all is there. What an upload that failed has sent is removed.
+
+    Args:
+        s3: the store.
+        file: what to upload.
+        target: the name.
+        part: bytes that are sent by one request, unless the file would then have too many parts.
+        there: False where the name was free just now; this is then not asked again.
 
     Raises:
         RefusedError: an object of other bytes has the name.
         InfrastructureError: the store failed as often as it was tried, or what it stored is not what it was sent.
     """
     digests = digests_of(file, part)
-    if s3.find(target) is not None:
+    if there and s3.find(target) is not None:
         if holds(s3, target, digests):
             return False
         raise RefusedError(f"{target}: is there already, with other bytes; nothing is written over. Name another output.")

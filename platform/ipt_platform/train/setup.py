@@ -14,7 +14,7 @@ from ipt_platform.model.groups import matrices_of
 from ipt_platform.spec.dataset import find_shards
 from ipt_platform.spec.draws import draw_of
 from ipt_platform.spec.job import TrainJob
-from ipt_platform.spec.parts import BiasSpec
+from ipt_platform.spec.parts import BiasSpec, DataSpec
 from ipt_platform.train.state import TrainState, new_state
 from ipt_platform.train.step import StepSettings
 
@@ -28,7 +28,8 @@ def schedule_of(job: TrainJob) -> Schedule:
 
 def draws_of(job: TrainJob, base: Path) -> list[TaskDraw | PairedDraw]:
     """What each task of a job takes from each picture, or from pairs of its own; relative paths are relative to `base`."""
-    return [draw_of(name, use.weight, use.params, base) for name, use in job.tasks.items()]
+    cache = job.data.s3_cache_mb * 1_000_000
+    return [draw_of(name, use.weight, use.params, base, cache) for name, use in job.tasks.items()]
 
 
 def batch_maker(job: TrainJob, base: Path, rank: int, world: int) -> BatchMaker:
@@ -40,7 +41,7 @@ def batch_maker(job: TrainJob, base: Path, rank: int, world: int) -> BatchMaker:
     """
     draws = draws_of(job, base)
     # without photographs every task reads pairs, and the maker reads no pictures of its own
-    shards = ShardSet.open(find_shards(job.data.shards, base)) if job.data.shards else _pairs_of(draws)
+    shards = _photographs(job.data, base) or _pairs_of(draws)
     return BatchMaker(
         shards=shards,
         plan=Plan(job.seed, shards.images),
@@ -50,6 +51,10 @@ def batch_maker(job: TrainJob, base: Path, rank: int, world: int) -> BatchMaker:
         rank=rank,
         world=world,
     )
+
+
+def _photographs(data: DataSpec, base: Path) -> ShardSet | None:
+    return ShardSet.open(find_shards(data.shards, base), data.s3_cache_mb * 1_000_000) if data.shards else None
 
 
 def _pairs_of(draws: Sequence[TaskDraw | PairedDraw]) -> ShardSet:
