@@ -1,18 +1,26 @@
-"""Writes docs/job-file.md from the JSON Schema of the job file: `python docs/generate.py`.
+"""Writes docs/job-file.md and docs/degradations.md: `python docs/generate.py`.
 
-The text of every field is its description in ipt_platform/spec; a test compares the page with what this makes of it.
+The text of every key of a job is its description in ipt_platform/spec; that of every degradation and parameter is its
+docstring in ipt_platform/data/degradations. Tests compare the pages with what this makes of them.
 """
 
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ipt_platform.data.degradations import DEGRADATIONS
+from ipt_platform.data.degradations.compose import COMPOSITIONS
+from ipt_platform.spec.families import degradation_definitions
 from ipt_platform.spec.job import JOB_KINDS
 from ipt_platform.spec.load import ORDER
+from ipt_platform.spec.recipe import HOLDERS
 from ipt_platform.spec.schema import job_schema
+from ipt_platform.spec.task import load_task, task_names
 
-PAGE = Path(__file__).with_name("job-file.md")
+JOB_FILE = Path(__file__).with_name("job-file.md")
+DEGRADATIONS_PAGE = Path(__file__).with_name("degradations.md")
 INTRODUCTION = """\
 # The job file
 
@@ -33,6 +41,56 @@ place in a list; the value is YAML, checked like the rest. A run keeps the resol
 Relative paths are relative to the directory in which the command runs.
 """
 
+DEGRADATIONS_INTRODUCTION = """\
+# Degradations
+
+<!-- Written by docs/generate.py from the classes in ipt_platform/data/degradations; change those and run it again. -->
+
+What [task files](../platform/ipt_platform/tasks) may name as their `degradation`. A picture x has values in [0, 1]; y is what
+becomes of it. The same seed gives the same damage on every machine, and the drawn parameters travel with each pair.
+
+```yaml
+degradation: {name: gaussian-noise, sigma: {min: 0, max: 50}}
+```
+
+A **draw** is a number (`25`), a list to choose from (`{choices: [15, 25, 50]}`) or a range (`{min: 0, max: 50}`), drawn anew
+for every pair. Parameters that are no draws are settings: the same for all pairs.
+
+## Steps
+
+A list is a chain of steps, applied in order; `one-of` draws one of several. Both nest.
+
+```yaml
+degradation:
+  - lowlight                                    # a bare name: default parameters
+  - {name: rain, density: 0.01}
+  - {name: gaussian-noise, sigma: 10, probability: 0.5, as: grain}
+  - name: one-of
+    choices: [haze, [snow, {name: jpeg, quality: 30}]]
+    weights: [2, 1]
+```
+
+| key of a step | values | default | meaning |
+|---|---|---|---|
+"""
+
+REPLACING = """
+A job (`tasks: {NAME: {params: ...}}`), the `evaluate:` of a task file and `ipt-platform evaluate --param` replace parameters.
+Those of a step stand below its name: what it says `as`, else its family. Steps are found at any depth; a name that more than
+one of them has cannot be used. `probability`, and the `weights` of a `one-of`, are replaced like any parameter.
+
+```yaml
+tasks: {dusk: {params: {rain: {density: 0.02}, grain: {probability: 1}, one-of: {weights: [0, 1]}}}}
+```
+
+```sh
+ipt-platform evaluate dusk-run --set sample-test --task dusk --param rain.density=0.02 --param grain.probability=1
+```
+
+A crop is degraded with the context that all its steps need (`margin`), so that it is a crop of the degraded picture. Each
+step gives the picture its size back; so a chain with steps of super-resolution enlarges as much as the largest of them.
+"""
+
 
 def job_file_page() -> str:
     """The whole page as Markdown."""
@@ -46,6 +104,83 @@ def job_file_page() -> str:
         parts.append(f"## kind: {kind}\n\n{model['description']}\n")
         parts += _sections(schema, model, "")
     return "\n".join(parts)
+
+
+def degradations_page() -> str:
+    """The whole page as Markdown."""
+    schemas = degradation_definitions()
+    some = schemas["chain"]["properties"]
+    keys = [_parameter("name", {"type": "string", "description": "The degradation."}, required=True)]
+    keys += [_parameter(key, some[key], default) for key, default in (("probability", 1), ("as", None))]
+    parts = [DEGRADATIONS_INTRODUCTION + "\n".join(keys), REPLACING, *_families(schemas)]
+    return "\n".join(parts)
+
+
+def _families(schemas: dict[str, Any]) -> Iterator[str]:
+    """A table of all degradations, and a section for each: its docstring, its parameters, and the tasks that use it."""
+    families = DEGRADATIONS | COMPOSITIONS
+    tasks = {task: {*_names(load_task(task).degradation)} for task in task_names()}
+    users = {name: ", ".join(f"`{task}`" for task, used in tasks.items() if name in used) for name in families}
+    docs = {name: inspect.cleandoc(family.__doc__ or "") for name, family in families.items()}
+    rows = ["## All of them", "", "| degradation | in short | tasks |", "|---|---|---|"]
+    yield "\n".join(rows + [f"| [{n}](#{n}) | {_cell(docs[n].partition(chr(10))[0])} | {users[n]} |" for n in families]) + "\n"
+    for name, family in families.items():
+        schema = schemas[name]
+        rows = ["| parameter | values | default | meaning |", "|---|---|---|---|"]
+        for key in family.model_fields:
+            own = schema["properties"][key]
+            rows.append(_parameter(key, own, own.get("default"), key in schema["required"]))
+        yield f"## {name}\n\n{docs[name]}\n\n" + "\n".join(rows) + "\n"
+
+
+def _names(spec: Any) -> Iterator[str]:
+    """Names of all degradations that a spelled one is made of."""
+    if isinstance(spec, str):
+        yield spec
+        return
+    name, steps = ("chain", spec) if isinstance(spec, list) else (spec["name"], spec.get(HOLDERS.get(spec["name"], ""), []))
+    yield name
+    for step in steps:
+        yield from _names(step)
+
+
+def _parameter(name: str, schema: dict[str, Any], default: Any = None, required: bool = False) -> str:
+    said = "required" if required else f"`{_yaml(default)}`"
+    return "| " + " | ".join([f"`{name}`", _values(schema), said, _cell(schema["description"])]) + " |"
+
+
+def _values(schema: dict[str, Any]) -> str:
+    """What a parameter may be, in words."""
+    forms = schema.get("anyOf", [])
+    draws = [form for form in forms if "choices" in form.get("properties", {})]
+    if draws:
+        kind = "draw of whole numbers" if forms[0]["type"] == "integer" else "draw"
+        return kind + _range(forms[0]) + (", or `null`" if {"type": "null"} in forms else "")
+    if forms:
+        return ", or ".join(_values(form) for form in forms)
+    if "enum" in schema:
+        return ", ".join(f"`{word}`" for word in schema["enum"])
+    if schema["type"] == "array":
+        if schema["items"].get("type") == "number":
+            return f"list of numbers{_range(schema['items'])}"
+        return "list of steps" if "$ref" in schema["items"] else f"list of {_values(schema['items'])}"
+    words = {"boolean": "true or false", "string": "text", "null": "`null`", "integer": "whole number"}
+    return words.get(schema["type"], schema["type"]) + _range(schema)
+
+
+def _range(schema: dict[str, Any]) -> str:
+    if "maximum" in schema:
+        return f", {schema['minimum']:g} to {schema['maximum']:g}"
+    return f", {schema['minimum']:g} or more" if "minimum" in schema else ""
+
+
+def _yaml(value: Any) -> str:
+    """A value as YAML has it on one line, whole numbers without a point."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_yaml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_yaml(each) for each in value) + "]"
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else _plain(value)
 
 
 def _sections(schema: dict[str, Any], model: dict[str, Any], path: str) -> Iterator[str]:
@@ -140,4 +275,5 @@ def _followed(schema: dict[str, Any], reference: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(job_file_page(), encoding="utf-8")
+    JOB_FILE.write_text(job_file_page(), encoding="utf-8")
+    DEGRADATIONS_PAGE.write_text(degradations_page(), encoding="utf-8")

@@ -33,7 +33,11 @@ def evaluate(
     ] = None,
     params: Annotated[
         list[str] | None,
-        typer.Option("--param", metavar="KEY=VALUE", help="Parameter of the task's degradation: sigma=25; repeatable."),
+        typer.Option(
+            "--param",
+            metavar="KEY=VALUE",
+            help="Parameter of the degradation, sigma=25, or of a step, rain.density=0.01; repeatable.",
+        ),
     ] = None,
     protocol: Annotated[str, typer.Option(help="rgb-float, rgb-uint8 or y-uint8.")] = "rgb-uint8",
     samples: Annotated[Path | None, typer.Option(help="Write triptychs degraded | restored | clean here.")] = None,

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ipt_platform.spec.dataset import DatasetCard
+from ipt_platform.spec.families import degradation_definitions
 from ipt_platform.spec.job import JOB
 from ipt_platform.spec.task import TaskSpec
 
@@ -19,7 +20,10 @@ def job_schema() -> dict[str, Any]:
 
 def task_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a task file."""
-    return _schema(TypeAdapter(TaskSpec), "ipt-platform task")
+    schema = _schema(TypeAdapter(TaskSpec), "ipt-platform task")
+    degradation = schema["properties"]["degradation"]
+    schema["properties"]["degradation"] = {"$ref": "#/$defs/degradation", "description": degradation["description"]}
+    return schema | {"$defs": schema.get("$defs", {}) | degradation_definitions()}
 
 
 def dataset_schema() -> dict[str, Any]:

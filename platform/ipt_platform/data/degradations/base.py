@@ -12,7 +12,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 Picture = NDArray[np.float32]
 """float32 [H, W, 3] RGB in [0, 1]."""
@@ -77,6 +87,12 @@ class Draw(BaseModel):
             return {"min": self.min, "max": self.max}
         return self.choices[0] if len(self.choices) == 1 else {"choices": list(self.choices)}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        number = {"type": "number"}
+        choices = {"choices": {"type": "array", "items": number, "minItems": 1}}
+        return {"anyOf": [number, _closed(choices), _closed({"min": number, "max": number})]}
+
     @property
     def low(self) -> float:
         """The smallest number that can be drawn."""
@@ -106,29 +122,66 @@ def uniform(low: float, high: float) -> Draw:
     return Draw(min=low, max=high)
 
 
-def within(low: float, high: float) -> AfterValidator:
-    """A bound for a field: a draw that could leave it is refused.
+@dataclass(frozen=True)
+class Within:
+    """A bound for a field: a draw that could leave it is refused."""
+
+    low: float
+    high: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return _numbers(handler.resolve_ref_schema(handler(schema)), minimum=self.low, maximum=self.high)
+
+    def _check(self, draw: Draw) -> Draw:
+        if draw.low < self.low or draw.high > self.high:
+            found = f"{draw.low:g}" if draw.low == draw.high else f"{draw.low:g} to {draw.high:g}"
+            raise ValueError(f"expected numbers between {self.low:g} and {self.high:g}, found {found}")
+        return draw
+
+
+class Whole:
+    """A bound for a field: a draw of anything but whole numbers is refused."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        found = _numbers(handler.resolve_ref_schema(handler(schema)), type="integer")
+        return {"anyOf": [form for form in found["anyOf"] if "min" not in form.get("properties", ())]}
+
+    def _check(self, draw: Draw) -> Draw:
+        if draw.choices is None or any(not value.is_integer() for value in draw.choices):
+            raise ValueError("expected whole numbers, one by one: 3 or {choices: [2, 3, 4]}")
+        return draw
+
+
+def within(low: float, high: float) -> Within:
+    """The bound of a field.
 
     Write `sigma: Annotated[Draw, within(0, 255)]`.
     """
-
-    def check(draw: Draw) -> Draw:
-        if draw.low < low or draw.high > high:
-            found = f"{draw.low:g}" if draw.low == draw.high else f"{draw.low:g} to {draw.high:g}"
-            raise ValueError(f"expected numbers between {low:g} and {high:g}, found {found}")
-        return draw
-
-    return AfterValidator(check)
+    return Within(low, high)
 
 
-def _whole(draw: Draw) -> Draw:
-    if draw.choices is None or any(not value.is_integer() for value in draw.choices):
-        raise ValueError("expected whole numbers, one by one: 3 or {choices: [2, 3, 4]}")
-    return draw
+whole = Whole()
+"""The bound of a field: write `scale: Annotated[Draw, whole]`."""
 
 
-whole = AfterValidator(_whole)
-"""A bound for a field: a draw of anything but whole numbers is refused; write `scale: Annotated[Draw, whole]`."""
+def _closed(properties: dict[str, Any]) -> JsonSchemaValue:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def _numbers(schema: Any, **bounds: Any) -> Any:
+    """A JSON Schema with bounds put on every number in it."""
+    if isinstance(schema, list):
+        return [_numbers(each, **bounds) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _numbers(each, **bounds) for key, each in schema.items()}
+    return found | bounds if schema.get("type") in {"number", "integer"} else found
 
 
 def draw_key(rng: np.random.Generator) -> int:

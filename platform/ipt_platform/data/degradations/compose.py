@@ -33,6 +33,9 @@ Families = Mapping[str, type[Degradation]]
 OWN_KEYS = ("probability", "as")
 """Keys of a step that stand beside the parameters of its degradation."""
 
+LABEL = r"^[a-z0-9][a-z0-9-]{0,62}$"
+"""What a step may be called: a word as tasks and runs are called by."""
+
 
 def _built(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, Degradation):
@@ -56,8 +59,8 @@ class Step(BaseModel):
     degradation: Annotated[Degradation, BeforeValidator(_built)]
     probability: Annotated[float, Field(ge=0, le=1, strict=True)] = 1.0
     """How often it is applied."""
-    label: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = Field(None, alias="as")
-    """What parameters and overrides call the step; None is the name of its family."""
+    label: Annotated[str, StringConstraints(pattern=LABEL)] | None = Field(None, alias="as")
+    """What drawn and replaced parameters call the step; null: the name of its family."""
 
     @model_validator(mode="before")
     @classmethod

@@ -59,7 +59,7 @@ def _each_once(fills: tuple[str, ...]) -> tuple[str, ...]:
 
 Fills = Annotated[
     tuple[Fill, ...],
-    BeforeValidator(_one_or_many),
+    BeforeValidator(_one_or_many, json_schema_input_type=Fill | tuple[Fill, ...]),
     AfterValidator(_each_once),
     PlainSerializer(lambda fills: fills[0] if len(fills) == 1 else list(fills)),
 ]
