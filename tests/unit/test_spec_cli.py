@@ -59,6 +59,34 @@ def test_validate_says_what_is_right_and_what_has_no_effect():
     assert json.loads(out) == {"valid": True, "file": "job.yaml", "kind": "train", "name": "cli", "warnings": []}
 
 
+def test_validate_knows_tasks_and_cards_by_their_kind(here):
+    task = "apiVersion: ipt/v1\nkind: task\nname: dusk\ndescription: d\nstage: downstream\ndegradation: [lowlight, rain]\n"
+    (here / "dusk.yaml").write_text(task)
+    (here / "wrong.yaml").write_text(task.replace("rain", "rian"))
+    (here / "set.yaml").write_text(
+        "apiVersion: ipt/v1\nkind: dataset\nname: mine\ndescription: d\nshards: a.tar\nsource: s\nlicence: l\n"
+    )
+
+    assert run("validate", "dusk.yaml") == (0, "dusk.yaml: a valid task, 'dusk'\n")
+    assert run("validate", "set.yaml") == (0, "set.yaml: a valid dataset card, 'mine'\n")
+    _, out = run("validate", "dusk.yaml", "--json")
+    assert json.loads(out) == {"valid": True, "file": "dusk.yaml", "kind": "task", "name": "dusk", "warnings": []}
+    with pytest.raises(
+        SpecError, match=r"^wrong.yaml:6: degradation.1.name: unknown degradation 'rian'; did you mean 'rain'\?$"
+    ):
+        run("validate", "wrong.yaml")
+    with pytest.raises(SpecError, match=r"--set name=x: replaces a value of a job, and dusk.yaml is a task"):
+        run("validate", "dusk.yaml", "--set", "name=x")
+
+
+@pytest.mark.parametrize(("text", "said"), [("kind: tsak\n", "expected one of train"), ("- a\n", "job.yaml:1: ")])
+def test_a_file_of_no_known_kind_is_judged_as_a_job(here, text, said):
+    (here / "job.yaml").write_text(text)
+
+    with pytest.raises(SpecError, match=said):
+        run("validate", "job.yaml")
+
+
 def test_validate_needs_neither_torch_nor_ray():
     program = "import sys, ipt_platform.cli.job; print({'torch', 'ray', 'boto3', 'starlette'} & set(sys.modules))"
 

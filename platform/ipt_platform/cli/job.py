@@ -1,4 +1,4 @@
-"""`validate JOB`, `plan JOB` and `schema`: what a job file says, and what it would do, without running it."""
+"""`validate FILE`, `plan JOB` and `schema`: what a job file says, and what it would do, without running it."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ipt_platform.cli.output import Json, emit, say, table
 from ipt_platform.errors import ExitCode, SpecError, UsageError
-from ipt_platform.spec.checks import warnings
+from ipt_platform.spec.anyfile import check_file
 from ipt_platform.spec.load import dump_job, load_job
 from ipt_platform.spec.schema import SCHEMAS
 from ipt_platform.spec.words import did_you_mean
@@ -23,22 +23,25 @@ Overrides = Annotated[
 SHOWN_SHARDS = 8
 
 
-def validate(job_file: JobFile, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Check a job file: every error at once, each with its line."""
+def validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Job, task or dataset file (YAML).")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Check a job, task or dataset file: every error at once, each with its line."""
     try:
-        job = load_job(job_file, overrides or ()).job
+        checked = check_file(file, overrides or ())
     except SpecError as error:
         if not as_json:
             raise
-        emit({"valid": False, "file": str(job_file), "problems": [vars(each) for each in error.problems]}, True, _nothing)
+        emit({"valid": False, "file": str(file), "problems": [vars(each) for each in error.problems]}, True, _nothing)
         raise typer.Exit(ExitCode.USAGE) from error
-    notes = warnings(job)
 
     def render(to: Console) -> None:
-        say(to, f"{job_file}: a valid {job.kind} job, '{job.name}'")
-        _notes(to, notes)
+        say(to, f"{file}: {checked}")
+        _notes(to, checked.warnings)
 
-    emit({"valid": True, "file": str(job_file), "kind": job.kind, "name": job.name, "warnings": notes}, as_json, render)
+    emit({"valid": True, "file": str(file), **vars(checked)}, as_json, render)
 
 
 def plan(

@@ -142,6 +142,16 @@ def parse_task(text: str, file: str) -> TaskSpec:
     return _task_of(parse_yaml(text, file))
 
 
+def load_task_file(path: Path) -> TaskSpec:
+    """The task in a file of any name.
+
+    Raises:
+        NotFoundError: No such file.
+        SpecError: As `parse_task`.
+    """
+    return _task_of(load_yaml(path))
+
+
 def _task_of(document: Document) -> TaskSpec:
     try:
         task = TypeAdapter(TaskSpec).validate_python(document.value)
