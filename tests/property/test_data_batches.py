@@ -12,10 +12,10 @@ from PIL import Image
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.degradations import build_degradation
-from ipt_platform.data.index import ensure_index
 from ipt_platform.data.pairs import MAX_SUBSTITUTES, BatchMaker, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
+from ipt_platform.data.scan import ensure_index
 from ipt_platform.errors import DataError
 
 SCHEDULE = Schedule((Stage(steps=5, patch=16, images=8), Stage(steps=4, patch=24, images=4)))

@@ -13,11 +13,11 @@ from PIL import Image
 
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.degradations import build_degradation
-from ipt_platform.data.index import ensure_index
 from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw, crop_pair, turn
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.rng import keyed_rng
+from ipt_platform.data.scan import ensure_index
 from ipt_platform.errors import DataError
 
 SCHEDULE = Schedule((Stage(steps=4, patch=16, images=8), Stage(steps=3, patch=24, images=4)))

@@ -13,10 +13,10 @@ from PIL import Image
 
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.degradations import build_degradation
-from ipt_platform.data.index import ensure_index
 from ipt_platform.data.pairs import BatchMaker, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
+from ipt_platform.data.scan import ensure_index
 
 WORLDS = (1, 2, 3, 4, 6)
 DRAWS = (

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipt_platform.data.index import ensure_index, index_path, index_tar, key_of, load_index, write_index
+from ipt_platform.data.index import index_path, load_index, write_index
+from ipt_platform.data.scan import ensure_index, index_tar, key_of
 from ipt_platform.errors import DataError, NotFoundError
 
 
@@ -104,7 +105,7 @@ def test_a_damaged_member_header_is_refused(shard):
     whole[at + 5] ^= 0xFF
     shard.write_bytes(whole)
 
-    with pytest.raises(DataError, match=f"cut off or damaged at byte {at}"):
+    with pytest.raises(DataError, match=f"the tar is damaged at byte {at}: its checksum is wrong"):
         index_tar(shard)
 
 

@@ -202,7 +202,7 @@ def test_every_kind_of_damage_is_named_in_one_report(photos, tmp_path):
 
 
 def test_a_foreign_shard_with_a_picture_that_does_not_decode_is_found(tmp_path):
-    from ipt_platform.data.index import ensure_index
+    from ipt_platform.data.scan import ensure_index
 
     data = picture(size=(64, 64))[:-400]
     shard = tmp_path / "foreign.tar"

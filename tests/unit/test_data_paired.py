@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from ipt_platform.data.image import decode_rgb
-from ipt_platform.data.index import ensure_index, index_path, index_tar, load_index
+from ipt_platform.data.index import index_path, load_index
 from ipt_platform.data.pack import pack
 from ipt_platform.data.paired import pack_pairs
 from ipt_platform.data.pairs import decode_halves
 from ipt_platform.data.reader import ShardSet
+from ipt_platform.data.scan import ensure_index, index_tar
 from ipt_platform.data.shards import verify
 from ipt_platform.errors import DataError, NotFoundError, RefusedError
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from ipt_platform.checkpoint.state import FORMAT, state_files
-from ipt_platform.data.index import MemberEntry, ShardIndex, half_of
+from ipt_platform.data.index import MemberEntry, ShardIndex
+from ipt_platform.data.scan import half_of
 from ipt_platform.evaluate.report import make_report
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.observe.events import EVENT_TYPES

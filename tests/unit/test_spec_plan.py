@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from ipt_platform.data.index import index_tar, write_index
+from ipt_platform.data.index import write_index
+from ipt_platform.data.scan import index_tar
 from ipt_platform.errors import DataError, NotFoundError
 from ipt_platform.model.bias import TaskBias
 from ipt_platform.model.build import build_backbone

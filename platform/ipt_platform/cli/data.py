@@ -13,13 +13,13 @@ from rich.console import Console
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.cli.output import Json, console, emit, pairs, say
 from ipt_platform.cli.progress import progress_bar
-from ipt_platform.data.index import ensure_index
 from ipt_platform.data.pack import PackReport
 from ipt_platform.data.pack import pack as pack_shards
 from ipt_platform.data.paired import pack_pairs
 from ipt_platform.data.pairs import TaskDraw
 from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.sample import build_sample
+from ipt_platform.data.scan import ensure_index
 from ipt_platform.data.shards import expand_shards
 from ipt_platform.data.shards import verify as verify_shards
 from ipt_platform.data.upload import staged, upload_shards

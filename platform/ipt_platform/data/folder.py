@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipt_platform.data.index import PICTURE_SUFFIXES
+from ipt_platform.data.scan import PICTURE_SUFFIXES
 from ipt_platform.errors import DataError, NotFoundError
 
 

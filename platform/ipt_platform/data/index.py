@@ -10,27 +10,21 @@ carries its degraded one: `"degraded": {"name", "offset", "size", "sha256"}`, of
 pictures reads a paired shard as any other.
 """
 
-import hashlib
-import re
-import tarfile
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ipt_platform.data.header import probe
 from ipt_platform.data.ordered import ordered_map
 from ipt_platform.errors import DataError, NotFoundError
-from ipt_platform.storage.files import find, open_file, read_bytes, write_bytes
+from ipt_platform.storage.files import find, read_bytes, write_bytes
 from ipt_platform.storage.paths import AnyPath, Found, S3Path
 
 FORMAT = "ipt-index/1"
 SUFFIX = ".index.json"
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-HALVES = ("clean", "degraded")
 MAX_MEMBER_BYTES = 1 << 30
 MAX_INDEX_BYTES = 1 << 30
+MAX_NAME = 1024  # characters
 
 OPENERS = 8
 """Indexes on S3 that are read at a time: each waits for the network far longer than it takes to parse."""
@@ -38,14 +32,15 @@ OPENERS = 8
 Count = Annotated[int, Field(ge=0)]
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """The name of a member; it becomes part of file names and of what a terminal shows, so it must be harmless there."""
-    if not name.isprintable() or name.startswith("/") or ".." in name.split("/"):
-        raise ValueError(f"a name such as {name!r} is not allowed: it must be printable, relative, without '..'")
+    if not name.isprintable() or name.startswith("/") or ".." in name.split("/") or len(name) > MAX_NAME:
+        rule = f"it must be printable, relative, without '..', of at most {MAX_NAME} characters"
+        raise ValueError(f"a name such as {name[:80]!r} is not allowed: {rule}")
     return name
 
 
-Name = Annotated[str, AfterValidator(_plain_name)]
+Name = Annotated[str, AfterValidator(plain_name)]
 
 
 class HalfEntry(BaseModel):
@@ -178,122 +173,6 @@ def _check(shard: AnyPath, index: ShardIndex, size: int) -> None:
     refuse_shared_keys(shard, ((member.key, member.name) for member in index.members))
 
 
-def index_tar(shard: AnyPath) -> ShardIndex:
-    """Index the pictures of a plain tar, made by anyone; the tar is read through and never extracted.
-
-    Files that are not pictures (labels, captions) are left alone. A tar with a picture called `key.degraded.png` (or .jpg and
-    so on) is one of pairs, and each of its pictures must be half of one.
-
-    Raises:
-        NotFoundError: There is no such file.
-        DataError: Not a plain tar, cut off, a member that is not a regular file, a picture whose header cannot be
-            read, half of a pair, or two pictures of one key; every one of them is named.
-    """
-    found = find_shard(shard)
-    entries: list[MemberEntry] = []
-    problems: list[str] = []
-    with open_file(shard, found) as file:
-        for info in walk_tar(shard, file):
-            try:
-                entry = _entry(info, file)
-            except DataError as error:
-                problems.append(f"{info.name}: {error}")
-            else:
-                entries.extend([entry] if entry else [])
-    if any(half_of(entry.name) == "degraded" for entry in entries):
-        entries, without = pair_up(entries)
-        problems += without
-    if problems:
-        raise DataError(f"{shard}: {len(problems)} members cannot be used:\n" + "\n".join(problems))
-    if not entries:
-        raise DataError(f"{shard}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))}).")
-    refuse_shared_keys(shard, ((entry.key, entry.name) for entry in entries))
-    return ShardIndex(shard=shard.name, bytes=found.size, members=entries)
-
-
-def half_of(name: str) -> str:
-    """Which half of a pair a picture is by its name: "clean", "degraded", or "" (neither)."""
-    words = PurePosixPath(name).name.split(".")
-    return words[1] if len(words) == 3 and words[1] in HALVES else ""
-
-
-def pair_up(entries: Sequence[MemberEntry]) -> tuple[list[MemberEntry], list[str]]:
-    """The pairs of pictures called `key.clean.*` and `key.degraded.*`, in the order of their first halves; and what is
-    wrong with the others.
-    """
-    by_key: dict[str, dict[str, list[MemberEntry]]] = {}
-    problems = []
-    for entry in entries:
-        if half := half_of(entry.name):
-            by_key.setdefault(entry.key, {}).setdefault(half, []).append(entry)
-        else:
-            problems.append(f"{entry.name}: no half of a pair; beside pairs only key.clean.* and key.degraded.* may lie.")
-    pairs = []
-    for key, halves in by_key.items():
-        missing = [half for half in HALVES if half not in halves]
-        twice = [" and ".join(each.name for each in found) for found in halves.values() if len(found) > 1]
-        if missing:
-            problems.append(f"{next(iter(halves.values()))[0].name}: its other half {key}.{missing[0]}.* is missing.")
-        elif twice:
-            problems.append(f"{'; '.join(twice)}: two pictures for one half of the pair {key}.")
-        else:
-            (clean,), (degraded,) = halves["clean"], halves["degraded"]
-            if (clean.width, clean.height) == (degraded.width, degraded.height):
-                half = HalfEntry(name=degraded.name, offset=degraded.offset, size=degraded.size, sha256=degraded.sha256)
-                pairs.append(clean.model_copy(update={"degraded": half}))
-            else:
-                sizes = f"{degraded.width}x{degraded.height} pixels, its clean half has {clean.width}x{clean.height}"
-                problems.append(f"{degraded.name}: has {sizes}.")
-    return pairs, problems
-
-
-def ensure_index(shard: AnyPath, force: bool = False) -> bool:
-    """Make the index of a tar that has none; True where it was made, False where one is there and matches.
-
-    Args:
-        shard: The tar.
-        force: Make it anew, whatever is there.
-
-    Raises:
-        NotFoundError: There is no such tar.
-        DataError: As `index_tar`, or the index that is there does not match (see `load_index`).
-    """
-    if not force and find(index_path(shard)):
-        load_index(shard)
-        return False
-    write_index(shard, index_tar(shard))
-    return True
-
-
-def walk_tar(shard: AnyPath, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Headers of a tar's members, directories left out.
-
-    Args:
-        shard: The tar, for errors.
-        file: It, opened; may be read elsewhere between two members.
-
-    Raises:
-        DataError: Not an uncompressed tar, or one that is cut off: also where it is cut between two members, which
-            only the missing end-of-archive mark betrays.
-    """
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            end = -1
-            for info in tar:
-                if info.offset <= end or info.size < 0:
-                    raise tarfile.ReadError(f"{info.name!r} points backwards")
-                end = info.offset
-                if not info.isdir():
-                    yield info
-            end = tar.offset
-        file.seek(end)
-        mark = file.read(512)
-    except tarfile.TarError as error:
-        raise DataError(f"{shard}: not a whole, uncompressed tar: {error}. Copy or pack it again.") from error
-    if mark != bytes(512):
-        raise DataError(f"{shard}: the tar is cut off or damaged at byte {end}: no end-of-archive mark. Copy it again.")
-
-
 def refuse_shared_keys(shard: AnyPath, named: Iterator[tuple[str, str]]) -> None:
     """Raise DataError where two names of a shard have one key; it names each such pair."""
     by_key: dict[str, list[str]] = {}
@@ -302,35 +181,3 @@ def refuse_shared_keys(shard: AnyPath, named: Iterator[tuple[str, str]]) -> None
     shared = [f"{' and '.join(names)} (key {key})" for key, names in by_key.items() if len(names) > 1]
     if shared:
         raise DataError(f"{shard}: two pictures of one key: " + "; ".join(shared) + ". Keys must be unique in a shard.")
-
-
-def _entry(info: tarfile.TarInfo, file: BinaryIO) -> MemberEntry | None:
-    if not info.isreg() or info.issparse():
-        raise DataError("a link, device or sparse file; only regular files are read.")
-    key = key_of(info.name)
-    if key is None or PurePosixPath(info.name).suffix.lower() not in PICTURE_SUFFIXES:
-        return None
-    try:
-        _plain_name(info.name)
-    except ValueError as error:
-        raise DataError(f"{error}.") from error
-    if info.size > MAX_MEMBER_BYTES:
-        raise DataError(f"has {info.size} bytes; at most {MAX_MEMBER_BYTES} are allowed.")
-    file.seek(info.offset_data)
-    data = file.read(info.size)
-    header = probe(data)
-    return MemberEntry(
-        key=key,
-        name=info.name,
-        offset=info.offset_data,
-        size=info.size,
-        width=header.width,
-        height=header.height,
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
-
-
-def key_of(name: str) -> str | None:
-    """WebDataset's key of a member: its path up to the first dot of the file name; None for a hidden file."""
-    match = re.fullmatch(r"((?:.*/)?[^./]+)\.[^/]*", name, re.DOTALL)
-    return match[1] if match else None

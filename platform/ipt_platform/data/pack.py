@@ -8,8 +8,9 @@ from typing import IO, Self
 from ipt_platform.data.atomic import new_folder, refuse_full
 from ipt_platform.data.folder import Source, list_pictures
 from ipt_platform.data.image import decode_rgb
-from ipt_platform.data.index import MAX_MEMBER_BYTES, index_tar, write_index
+from ipt_platform.data.index import MAX_MEMBER_BYTES, write_index
 from ipt_platform.data.ordered import ordered_map
+from ipt_platform.data.scan import index_tar
 from ipt_platform.errors import DataError
 
 SHARD_SIZE = 256_000_000

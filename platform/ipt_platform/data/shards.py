@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from ipt_platform.data.image import decode_rgb
-from ipt_platform.data.index import HalfEntry, MemberEntry, ShardIndex, index_path, load_index, walk_tar
+from ipt_platform.data.index import HalfEntry, MemberEntry, ShardIndex, index_path, load_index
 from ipt_platform.data.ordered import ordered_map
+from ipt_platform.data.tar import walk_tar
 from ipt_platform.errors import DataError, NotFoundError, UsageError
 from ipt_platform.storage.files import find, open_file, read_range, s3
 from ipt_platform.storage.listing import named
@@ -144,7 +145,7 @@ def _verify_index(shard: AnyPath, tar: Found | None) -> tuple[ShardIndex | None,
     try:
         if tar is not None:
             with open_file(shard, tar) as file:
-                lying = {info.name: (info.offset_data, info.size) for info in walk_tar(shard, file) if info.isreg()}
+                lying = {member.name: (member.offset, member.size) for member in walk_tar(shard, file) if member.regular}
     except DataError as error:
         problems.append(ShardProblem(shard, "", str(error)))
     try:

@@ -10,11 +10,12 @@ from PIL import Image
 
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.degradations.noise import GaussianNoise
-from ipt_platform.data.index import ensure_index, index_path, load_index
+from ipt_platform.data.index import index_path, load_index
 from ipt_platform.data.pack import pack
 from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
+from ipt_platform.data.scan import ensure_index
 from ipt_platform.data.shards import expand_shards, verify
 from ipt_platform.errors import DataError, InfrastructureError, NotFoundError, UsageError
 from ipt_platform.storage.files import BUFFER
