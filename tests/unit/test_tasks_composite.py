@@ -1,10 +1,13 @@
 """Tasks made by composition alone: the second-order chain of Real-ESRGAN, and weather at dusk."""
 
+import json
 from collections import Counter
 
 import numpy as np
+from PIL import Image
 
 from ipt_platform.data.degradations import build_degradation
+from ipt_platform.evaluate.testset import frozen_task, open_testset
 from ipt_platform.spec.task import load_task
 
 DRAWS = 2000
@@ -84,3 +87,22 @@ def test_dusk_rain_and_haze_are_applied_in_the_order_of_light():
     kept = np.exp(-haze["beta"] * haze["depth"])
     np.testing.assert_allclose(degraded, before_haze * kept + 0.8 * (1 - kept), atol=1e-5)
     assert degraded.std() < before_haze.std() < clean.std()
+
+
+def test_test_sets_of_composed_tasks_are_frozen(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(tmp_path / "p.png")
+    testset = open_testset("p", [tmp_path])
+
+    for task, change in (("realworld", {"last": {"weights": [1, 0]}}), ("inpaint", {"brush": {"share": 0.1}})):
+        (one,), (other,) = (list(testset.items(frozen_task(task))) for _ in range(2))
+        assert one.degraded.tobytes() == other.degraded.tobytes()
+        assert one.params == other.params == json.loads(json.dumps(one.params))
+        assert testset.digest(frozen_task(task)) != testset.digest(frozen_task(task, change))
+
+
+def test_a_hole_of_the_inpainting_test_set_is_a_black_quarter_of_the_picture():
+    clean = np.full((64, 64, 3), 0.5, np.float32)
+
+    degraded, _ = load_task("inpaint").testing({})(clean, np.random.default_rng(1))
+
+    assert (degraded == 0).all(axis=2).mean() == 0.25
