@@ -194,7 +194,7 @@ class S3:
 
     def _explained(self, path: S3Path, doing: str, error: boto.ClientError) -> IptError:
         status, code = _status(error), _code(error)
-        said = f"{code} (HTTP {status})" if code and code != str(status) else f"HTTP {status}"
+        said = _said(error)
         if code == "NoSuchBucket":
             return NotFoundError(f"{path}: there is no bucket '{path.bucket}' at {self.endpoint}.")
         if status == 404:
@@ -246,7 +246,7 @@ def passing(error: Exception) -> str:
     match error:
         case boto.ClientError():
             busy = _status(error) >= 500 or _status(error) == 429 or _code(error) in BUSY
-            return f"it said {_code(error)} (HTTP {_status(error)})" if busy else ""
+            return f"it said {_said(error)}" if busy else ""
         case boto.ConnectTimeoutError() | boto.ReadTimeoutError():
             return "it did not answer in time"
         case boto.SSLError():
@@ -332,3 +332,8 @@ def _status(error: boto.ClientError) -> int:
 
 def _code(error: boto.ClientError) -> str:
     return re.sub(r"[^\w.]", "", error.response.get("Error", {}).get("Code", ""))
+
+
+def _said(error: boto.ClientError) -> str:
+    status, code = _status(error), _code(error)
+    return f"{code} (HTTP {status})" if code and code != str(status) else f"HTTP {status}"

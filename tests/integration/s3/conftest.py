@@ -32,6 +32,7 @@ class Request:
     method: str
     path: str
     range: str
+    encoding: str
 
     @property
     def bytes(self) -> int:
@@ -90,7 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = Request(self.command, self.path, self.headers.get("Range", ""))
+        wanted, encoding = self.headers.get("Range", ""), self.headers.get("Content-Encoding", "")
+        request = Request(self.command, self.path, wanted, encoding)
         self.server.requests.append(request)
         fault = self.server.fault(request)
         if fault in ANSWERS:
@@ -201,19 +203,33 @@ def moto() -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture(scope="session")
-def moto_proxy(moto) -> Iterator[Proxy]:
-    proxy = Proxy(moto)
-    yield proxy
-    proxy.close()
+def proxy_to() -> Iterator[Callable[[tuple[str, int]], Proxy]]:
+    """Makes a proxy to a store, one for each."""
+    proxies: dict[tuple[str, int], Proxy] = {}
+
+    def get(address: tuple[str, int]) -> Proxy:
+        if address not in proxies:
+            proxies[address] = Proxy(address)
+        return proxies[address]
+
+    yield get
+    for proxy in proxies.values():
+        proxy.close()
 
 
 @pytest.fixture
-def store(moto_proxy, monkeypatch) -> Store:
-    """A new bucket of moto's server, through the proxy, as what the environment names; with short pauses."""
-    return new_store(moto_proxy, monkeypatch, KEY_ID, SECRET)
+def new_store(proxy_to, monkeypatch) -> Callable[..., Store]:
+    """Makes a new bucket in a store, and the environment name that store, behind its proxy; with short pauses."""
+    return lambda address, key_id, secret: named_store(proxy_to(address), monkeypatch, key_id, secret)
 
 
-def new_store(proxy: Proxy, monkeypatch, key_id: str, secret: str) -> Store:
+@pytest.fixture
+def store(moto, new_store) -> Store:
+    """A new bucket of moto's server."""
+    return new_store(moto, KEY_ID, SECRET)
+
+
+def named_store(proxy: Proxy, monkeypatch, key_id: str, secret: str) -> Store:
     """A new bucket, and an environment that names the store behind a proxy."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)

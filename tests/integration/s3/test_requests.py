@@ -137,6 +137,14 @@ def test_a_file_is_read_through_in_pieces(store, shard, monkeypatch):
     assert max(request.bytes for request in store.proxy.requests if request.range) <= 50_000
 
 
+def test_bodies_go_as_they_are_whatever_boto3_is_told(store, monkeypatch):
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+
+    store.s3.put(store.path("x"), DATA, new=True)
+
+    assert [request.encoding for request in store.proxy.requests] == [""]  # and not aws-chunked, which some stores keep
+
+
 def test_small_files_are_read_and_written_whole_and_large_ones_refused(store, shard, tmp_path):
     for path in (store.path("a/index.json"), tmp_path / "index.json"):
         write_bytes(path, b"old")
