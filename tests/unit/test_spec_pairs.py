@@ -1,12 +1,15 @@
 """Tasks that read pairs: what their files may say, where they are found, and what a job with them will do."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
+from ipt_platform.cli.main import app
 from ipt_platform.data.pack import pack
 from ipt_platform.data.paired import pack_pairs
 from ipt_platform.data.pairs import PairedDraw, TaskDraw
@@ -150,6 +153,19 @@ def test_a_job_with_pairs_is_valid_and_says_what_it_will_read(base):
         "denoise": (2, 16, 16, 3),
         "rain100l": (4, 16, 16, 3),
     }
+
+
+def test_plan_and_validate_tell_people_of_the_pairs(base, monkeypatch):
+    monkeypatch.chdir(base)
+    job_of(base)
+    said = CliRunner().invoke(app, ["plan", "job.yaml"]).stdout.splitlines()
+    assert "rain100l reads pairs: 3 in 3 shards, drawn 2 times" in said
+    assert [line.split() for line in said].count(["datasets/rain/000002.tar", "1"]) == 1
+    for shard in (base / "datasets/rain").glob("*.tar"):
+        shard.unlink()
+    wrong = json.loads(CliRunner().invoke(app, ["validate", "job.yaml", "--json"]).stdout)
+    assert [(each["file"], each["line"], each["path"]) for each in wrong["problems"]] == [("tasks/rain100l.yaml", 6, "pairs")]
+    assert CliRunner().invoke(app, ["validate", "job.yaml", "--json"]).exit_code == 2
 
 
 def test_where_every_task_reads_pairs_clean_photographs_may_be_left_out(base):

@@ -50,7 +50,8 @@ def contact_sheet(pairs: Sequence[Shown], columns: int | None = None) -> bytes:
             left = MARGIN + column * (width + MARGIN)
             sheet[top : top + height, left : left + width] = pictures[i]
             sheet[top + height : top + height + len(texts[i]), left : left + width] = texts[i]
-    ok, buffer = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    small = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED]
+    ok, buffer = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), small)
     assert ok
     return buffer.tobytes()
 

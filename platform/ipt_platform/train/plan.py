@@ -7,16 +7,17 @@ from typing import Any
 import torch
 
 from ipt_platform.data.index import load_indexes
-from ipt_platform.data.pairs import PairedDraw
 from ipt_platform.evaluate.testset import FrozenTask, frozen_task, open_testsets
 from ipt_platform.model.bias import layout_parameters
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
+from ipt_platform.spec.draws import open_pairs
 from ipt_platform.spec.job import EvaluateJob, TrainJob
+from ipt_platform.spec.task import load_task
 from ipt_platform.storage.paths import AnyPath
-from ipt_platform.train.setup import bias_layout, draws_of
+from ipt_platform.train.setup import bias_layout
 
 
 def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, Any]:
@@ -47,14 +48,11 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
     stages = plan_stages(job)
     samples = sum(stage["steps"] * stage["images"] for stage in stages)
     pairs = {}
-    for draw in draws_of(job, base):
-        if isinstance(draw, PairedDraw):
-            found = draw.shards
-            pairs[draw.name] = {
-                "shards": _shards(found.shards),
-                "images": found.pairs,
-                "epochs": round(samples / found.images, 2),
-            }
+    for name in job.tasks:
+        if patterns := load_task(name, base).pairs:
+            found = open_pairs(name, patterns, base)
+            shards_of = _shards(find_shards(patterns, base))
+            pairs[name] = {"shards": shards_of, "images": found.pairs, "epochs": round(samples / found.images, 2)}
     return head | {
         "mode": job.train.mode,
         "backbone": job.model.backbone,
