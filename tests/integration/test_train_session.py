@@ -204,7 +204,9 @@ def with_a_bad_picture(base, tmp_path) -> Path:
 def test_more_bad_samples_than_allowed_end_the_job_by_name(with_a_bad_picture):
     run = create(with_a_bad_picture / "runs", "bad")
 
-    with pytest.raises(TrainingError, match=r"1 of 3 samples could not be used, more than data\.max_bad 0 allows; .*p1: "):
+    with pytest.raises(
+        TrainingError, match=r"1 of 3 samples could not be used: 1 damaged; that is more than data\.max_bad 0 allows; .*p1: "
+    ):
         session(job_of(data__max_bad=0), run, with_a_bad_picture).train()
 
     (event,) = events(run, "bad-sample")

@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import distributed, nn
 
+from ipt_platform.data.bad import Bad
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.pack import pack
@@ -77,7 +78,11 @@ def not_a_number(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
 
 def bad_samples(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
     for batch in local_stream(maker, start, stop, processes=0):
-        yield replace(batch, bad=[("torn", "cut off.")] * 3) if maker.rank == 1 and batch.step == 1 else batch
+        yield (
+            replace(batch, bad=[Bad("torn", "cut-off", "cut off.", "0.tar")] * 3)
+            if maker.rank == 1 and batch.step == 1
+            else batch
+        )
 
 
 SCENARIOS: dict[str, OpenStream] = {
@@ -195,8 +200,8 @@ def test_workers_get_the_same_scores_which_are_those_of_one(alone, outcomes):
 
 FOUND = {
     "not-a-number": "TrainingError: step 1: the loss of deblur is not finite on the-culprit. Nothing was updated",
-    "bad-samples": "TrainingError: step 2: 3 of 8 samples could not be used, more than data.max_bad 0.2 allows; for example "
-    "torn: cut off. Run `ipt-platform data verify`",
+    "bad-samples": "TrainingError: step 2: 3 of 8 samples could not be used: 3 cut-off; that is more than data.max_bad 0.2 "
+    "allows; for example 0.tar: torn: cut off. Run `ipt-platform data verify`",
     "fenced": "RefusedError: attempt 1 no longer owns run fenced",
     "no-picture": "DataError: test set test: b",
 }

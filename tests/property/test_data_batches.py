@@ -176,8 +176,9 @@ def test_a_bad_picture_is_replaced_by_the_next_of_the_plan_and_named(with_bad, w
             replaced += [f"p{index:02d}" for index in candidates[:usable]]
 
         assert batch.keys == expected
-        assert [key for key, _ in batch.bad] == replaced
-        assert all("does not decode" in reason for _, reason in batch.bad)
+        assert [bad.name for bad in batch.bad] == replaced
+        assert all(bad.kind == "cut-off" and "does not decode" in bad.reason for bad in batch.bad)
+        assert all(bad.shard == f"{int(bad.name[1:]) // 5 * 5:06d}.tar" for bad in batch.bad)
         assert [each["key"] for each in batch.params[::3]] == expected
 
 

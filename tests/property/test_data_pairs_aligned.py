@@ -191,19 +191,19 @@ def test_a_pair_that_cannot_be_used_is_replaced_by_the_next_and_named_with_its_h
     end = text.index("}", first) + 1
     index.write_text(text[:first].rstrip().removesuffix(",") + text[end:])
     bad = ShardSet.open([tar])
-    reasons: dict[str, str] = {}
+    reasons: dict[str, tuple[str, str]] = {}
     for seed in range(4):
         for step in range(4):
             batch = maker(pictures, bad, seed).make(step)
-            reasons |= dict(batch.bad)
+            reasons |= {each.name: (each.kind, each.reason) for each in batch.bad}
             usable = {each["key"] for each in batch.params if each["task"] == "rain"}
             assert usable <= {"p02", "p04"}
 
     assert bad.pairs == 4
     assert reasons == {
-        "p00": "has no degraded half.",
-        "p01": "degraded half: The png does not decode: it is cut off or damaged.",
-        "p03": "clean half: The png does not decode: it is cut off or damaged.",
+        "p00": ("half-missing", "has no degraded half."),
+        "p01": ("cut-off", "degraded half: The png does not decode: it is cut off or damaged."),
+        "p03": ("cut-off", "clean half: The png does not decode: it is cut off or damaged."),
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from ipt_platform.checkpoint.state import FORMAT, state_files
 from ipt_platform.data.index import MemberEntry, ShardIndex
 from ipt_platform.data.scan import half_of
+from ipt_platform.errors import BAD_KINDS
 from ipt_platform.evaluate.report import make_report
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.observe.events import EVENT_TYPES
@@ -32,6 +33,10 @@ def test_the_event_types_are_those_of_the_code():
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| .*\|$", section("events.jsonl").partition("| type |")[2], re.MULTILINE)
 
     assert dict(rows) == EVENT_TYPES
+
+
+def test_the_kinds_of_bad_pictures_are_those_of_the_code():
+    assert first_column(section("events.jsonl").partition("### Bad pictures")[2]) == list(BAD_KINDS)
 
 
 def test_the_index_shown_is_one():

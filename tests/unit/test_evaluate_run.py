@@ -101,6 +101,7 @@ def test_sets_and_tasks_give_the_form_of_the_report(testset, tmp_path):
         seconds=2.5,
         images_per_second=16.0,
         data_wait_share=0.01,
+        samples={"seen": 40, "bad": {"cut-off": 2}},
     )
     write_report(tmp_path / "report.json", report)
 
@@ -114,8 +115,10 @@ def test_sets_and_tasks_give_the_form_of_the_report(testset, tmp_path):
         "seconds",
         "images_per_second",
         "data_wait_share",
+        "samples",
     }
     assert set(report["sets"]["cups"]["deblur"]) == {"psnr", "psnr_input", "ssim", "n"}
+    assert report["samples"] == {"seen": 40, "bad": {"cut-off": 2}}
     assert report["parameters"] == {"backbone": 500_000, "bias": {"denoise": 40_000, "deblur": 40_000}}
 
 

@@ -198,5 +198,5 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path):
         file.write(bytes(300))
 
     found = preview([draw_of("denoise", 1, {})], ShardSet.open([shard]), seed=0, count=3, patch=16)
-    assert [key for key, _ in found.bad] == ["1"]
+    assert [bad.name for bad in found.bad] == ["1"]
     assert {pair.params["key"] for pair in found.pairs} == {"0", "2"}

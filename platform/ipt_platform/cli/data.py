@@ -218,8 +218,8 @@ def preview(
     draws = [draw_of(name, 1, {}) for name in names]
     photographs = _photographs(shards) if any(isinstance(draw, TaskDraw) for draw in draws) else None
     made = preview_pairs(draws, photographs, seed, count, patch)
-    for key, reason in made.bad:
-        say(console(stderr=True), f"passed over: {key}: {reason}")
+    for bad in made.bad:
+        say(console(stderr=True), f"passed over: {bad.name}: {bad.reason}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace_file(out, contact_sheet(made.pairs, columns=count if len(names) > 1 and count > 1 else None))
@@ -231,7 +231,7 @@ def preview(
         "patch": patch,
         "shards": [str(shard) for shard in photographs.shards] if photographs else [],
         "pairs": [pair.params for pair in made.pairs],
-        "bad": [{"key": key, "reason": reason} for key, reason in made.bad],
+        "bad": [{"key": bad.name, "kind": bad.kind, "reason": bad.reason} for bad in made.bad],
     }
     emit(data, as_json, lambda to: say(to, f"{out}: {len(made.pairs)} pairs of {', '.join(names)}"))
 

@@ -4,13 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ipt_platform.cli.live import change
 from ipt_platform.cli.output import Json, Storage, duration, emit, pairs, printable, say, table
+from ipt_platform.data.bad import samples_in_words
 from ipt_platform.errors import NotFoundError, UsageError
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.jsonl import Follower, last_lines
@@ -125,10 +126,15 @@ def _facts(run: RunDir, status: Status) -> list[tuple[str, str]]:
         *((f"PSNR on {name}", f"{_numbers(tasks, '.2f')} dB") for name, tasks in (status.psnr or {}).items()),
         ("speed", f"{speed:.1f} images/s" if speed is not None else ""),
         ("data wait", f"{wait:.1%} of the time" if wait is not None else ""),
+        ("bad samples", _bad_samples(status.samples)),
         ("checkpoint", f"step {status.checkpoint}" if status.checkpoint is not None else "none yet"),
         ("last word", status.updated),
         ("folder", str(run.path)),
     ]
+
+
+def _bad_samples(samples: dict[str, Any] | None) -> str:
+    return samples_in_words(samples["seen"], samples["bad"]) if samples and samples["bad"] else ""
 
 
 def _numbers(values: dict[str, float] | None, form: str) -> str:

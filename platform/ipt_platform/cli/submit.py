@@ -11,6 +11,7 @@ from ipt_platform.cli.live import LiveLine, RunWatch
 from ipt_platform.cli.output import Json, console, duration, emit, say, table
 from ipt_platform.cluster.submit import prepare_run, total_steps
 from ipt_platform.cluster.submit import submit as run_job
+from ipt_platform.data.bad import samples_in_words
 from ipt_platform.errors import CancelledRunError
 from ipt_platform.evaluate.report import rows_of
 from ipt_platform.observe.rundir import RunDir
@@ -49,6 +50,8 @@ def _render(to: Console, run: RunDir, report: dict[str, Any]) -> None:
         columns = ("task", "input dB", "restored dB", "gain", "set", "pictures")
         table(to, columns, cells, right=("input dB", "restored dB", "gain", "pictures"))
     say(to, f"{report['steps']} steps in {duration(report['seconds'])}, PSNR as {report['protocol']}: {run.report}")
+    if told := report.get("samples", {}).get("bad") and samples_in_words(**report["samples"]):
+        say(to, f"in training {told}; each is named in {run.events}")
     samples = run.samples(report["steps"])
     for row in rows:
         for picture in sorted(samples.glob(f"{row.set}-{row.task}-*.png"))[:1]:

@@ -71,4 +71,5 @@ def _measure(job: EvaluateJob, run: RunDir, base: Path) -> dict[str, Any]:
         seconds,
         progress["images"] / seconds if seconds else 0.0,
         progress["waited"] / seconds if seconds else 0.0,
+        progress["samples"],
     )

@@ -30,13 +30,22 @@ class Bad(NamedTuple):
 
 def count_kinds(found: Iterable[Bad]) -> dict[str, int]:
     """How many there are of each kind, kinds in the order of `BAD_KINDS`."""
-    counts = Counter(bad.kind for bad in found)
+    return in_order(Counter(bad.kind for bad in found))
+
+
+def in_order(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts by kind in the order of `BAD_KINDS`."""
     return {kind: counts[kind] for kind in BAD_KINDS if kind in counts}
 
 
 def kinds_in_words(counts: Mapping[str, int]) -> str:
     """`2 cut-off, 1 too-large`."""
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def samples_in_words(seen: int, bad: Mapping[str, int]) -> str:
+    """`3 of 5,600 samples could not be used: 2 cut-off, 1 too-large`."""
+    return f"{sum(bad.values()):,} of {seen:,} samples could not be used: {kinds_in_words(bad)}"
 
 
 def names_in_lines(found: Iterable[Bad]) -> str:

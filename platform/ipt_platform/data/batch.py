@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ipt_platform.data.bad import Bad
 from ipt_platform.errors import DataError
 
 ALIGN = 64  # bytes; a cache line, and more than any dtype asks for
@@ -23,14 +24,14 @@ class Batch:
 
     tasks: task -> (degraded float32 [n, P, P, 3], clean uint8 [n, P, P, 3]); n is pictures times the task's
         weight, crops of one picture side by side. keys: the picture of each sample. params: what made each crop. bad:
-        (key, reason) of each picture that could not be used and was replaced by the next of the plan.
+        each picture (by its key) that could not be used and was replaced by the next of the plan.
     """
 
     step: int
     tasks: Arrays
     keys: list[str]
     params: list[dict]
-    bad: list[tuple[str, str]]
+    bad: list[Bad]
 
     @property
     def crops(self) -> int:
@@ -52,7 +53,7 @@ class Batch:
         """
         fields: dict[str, Any] = json.loads(head)
         tasks = arrays_in(pixels, fields["tasks"])
-        bad = [(key, reason) for key, reason in fields["bad"]]
+        bad = [Bad(*each) for each in fields["bad"]]
         return cls(step=fields["step"], tasks=tasks, keys=fields["keys"], params=fields["params"], bad=bad)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ipt_platform.data.bad import Bad
 from ipt_platform.data.batch import Batch, Shapes, arrays_in, room_for
 from ipt_platform.data.cache import PictureCache
 from ipt_platform.data.degradations.base import Degradation, Frame
@@ -15,7 +16,7 @@ from ipt_platform.data.image import decode_rgb
 from ipt_platform.data.plan import Plan, Schedule, Stage, share
 from ipt_platform.data.reader import Location, ShardSet
 from ipt_platform.data.rng import keyed_digest, keyed_rng
-from ipt_platform.errors import DataError
+from ipt_platform.errors import BadPictureError, DataError
 
 CACHE_BYTES = 256 << 20
 MAX_SUBSTITUTES = 16
@@ -243,7 +244,7 @@ class BatchMaker:
         arrays = arrays_in(allocate(self.room(step)), self._shapes(located.stage))
         keys: list[str] = []
         params: list[dict] = []
-        bad: list[tuple[str, str]] = []
+        bad: list[Bad] = []
         indices = {source: source.plan.indices(samples.start, samples.stop) for source in self._sources}
         for source, wanted in indices.items():
             source.prefetch(index for index in map(int, wanted) if (source.pairs_of, index) not in self.cache)
@@ -269,7 +270,7 @@ class BatchMaker:
         each = stage.images // self.world
         return {draw.name: (each * draw.weight, stage.patch, stage.patch, 3) for draw in self.draws}
 
-    def _pixels(self, source: "_Source", sample: int, index: int, bad: list[tuple[str, str]]) -> tuple[str, np.ndarray]:
+    def _pixels(self, source: "_Source", sample: int, index: int, bad: list[Bad]) -> tuple[str, np.ndarray]:
         """Key and pixels of a sample's picture or pair, or of the first usable one after it in the plan; adds to `bad`."""
         substitutes = source.plan.substitutes(sample)
         refused: list[str] = []
@@ -277,8 +278,8 @@ class BatchMaker:
             location = source.shards.locate(index)
             try:
                 return location.key, self.cache.get((source.pairs_of, index), lambda at=location, i=index: source.load(at, i))
-            except DataError as error:
-                bad.append((location.key, str(error)))
+            except BadPictureError as error:
+                bad.append(Bad.of(error, location.key, location.shard.name))
                 refused.append(f"{location.shard.name}: {location.key}: {error}")
             following = next(substitutes, None)
             if following is None:
@@ -304,7 +305,7 @@ class _Source:
         self.shards.prefetch(indices, degraded=bool(self.pairs_of))
 
     def load(self, at: Location, index: int) -> np.ndarray:
-        """Pixels of a picture, uint8 [H, W, 3], or of a pair, [2, H, W, 3]; DataError where they cannot be had."""
+        """Pixels of a picture, uint8 [H, W, 3], or of a pair, [2, H, W, 3]; BadPictureError where it cannot be used."""
         clean = self.shards.read_range(at)
         if not self.pairs_of:
             return decode_rgb(clean)
@@ -315,15 +316,15 @@ def decode_halves(degraded: bytes, clean: bytes) -> np.ndarray:
     """Decode both halves of a pair: uint8 [2, H, W, 3] RGB, degraded and clean.
 
     Raises:
-        DataError: One does not decode, or they differ in size.
+        BadPictureError: One does not decode, or they differ in size.
     """
     halves = []
     for name, data in (("degraded", degraded), ("clean", clean)):
         try:
             halves.append(decode_rgb(data))
-        except DataError as error:
-            raise DataError(f"{name} half: {error}") from error
+        except BadPictureError as error:
+            raise BadPictureError(error.kind, f"{name} half: {error}") from error
     sizes = [f"{half.shape[1]}x{half.shape[0]}" for half in halves]
     if sizes[0] != sizes[1]:
-        raise DataError(f"its degraded half has {sizes[0]} pixels, its clean half {sizes[1]}.")
+        raise BadPictureError("sizes-differ", f"its degraded half has {sizes[0]} pixels, its clean half {sizes[1]}.")
     return np.stack(halves)

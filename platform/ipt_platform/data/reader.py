@@ -15,7 +15,7 @@ import numpy as np
 
 from ipt_platform.data.index import OPENERS, MemberEntry, ShardIndex, find_shard, load_index, load_indexes
 from ipt_platform.data.ordered import ordered_map
-from ipt_platform.errors import DataError, InfrastructureError
+from ipt_platform.errors import BadPictureError, DataError, InfrastructureError
 from ipt_platform.storage.files import read_range
 from ipt_platform.storage.paths import AnyPath, S3Path
 from ipt_platform.storage.ranges import Range, RangeCache
@@ -121,21 +121,21 @@ class ShardSet:
             DataError: The shard or its index has changed since the set was opened.
         """
         number, table, row = self._row(index)
-        return Location(self.shards[number], bytes(table.keys[row]).decode(), int(table.offsets[row]), int(table.sizes[row]))
+        return Location(self.shards[number], table.key(row), int(table.offsets[row]), int(table.sizes[row]))
 
     def locate_degraded(self, index: int) -> Location:
         """Where the degraded half of picture `index` lies.
 
         Raises:
             IndexError: There is no such picture.
-            DataError: It has none; or as `locate`.
+            BadPictureError: It has none.
+            DataError: As `locate`.
         """
         number, table, row = self._row(index)
-        key = bytes(table.keys[row]).decode()
         offset, size = table.degraded[row] if len(table.degraded) else (0, 0)
         if not size:
-            raise DataError("has no degraded half.")
-        return Location(self.shards[number], key, int(offset), int(size))
+            raise BadPictureError("half-missing", "has no degraded half.")
+        return Location(self.shards[number], table.key(row), int(offset), int(size))
 
     def read(self, index: int) -> Member:
         """Read picture `index`.
@@ -176,7 +176,7 @@ class ShardSet:
             self._tables[number] = table
         locations = [self.locate(index) for index in wanted]
         for index in wanted if degraded else ():
-            with suppress(DataError):  # a half that is missing will be missed when it is read
+            with suppress(BadPictureError):  # a half that is missing will be missed when it is read
                 locations.append(self.locate_degraded(index))
         self._ranges.prefetch(location.range for location in locations if location.range)
 
@@ -184,17 +184,19 @@ class ShardSet:
         """Read the bytes of a location.
 
         Raises:
-            DataError: The shard ends before the range does, or (on S3) has changed since the set was opened.
-            InfrastructureError: The store failed as often as it was tried.
+            BadPictureError: The shard ends before the range does.
+            DataError: It has changed on S3 since the set was opened.
+            InfrastructureError: The store failed as often as it was tried, or the disk did.
         """
         try:
             data = self._ranges.read(location.range) if location.range else self._read_file(location)
         except InfrastructureError as error:
             raise InfrastructureError(f"picture {location.key}: {error}") from error
         if len(data) < location.size:
-            raise DataError(
+            raise BadPictureError(
+                "cut-off",
                 f"{location.shard}: cut off: {location.key} should have {location.size} bytes from byte "
-                f"{location.offset}, {len(data)} are there."
+                f"{location.offset}, {len(data)} are there.",
             )
         return data
 
@@ -227,7 +229,10 @@ class ShardSet:
 
     def _read_file(self, location: Location) -> bytes:
         assert isinstance(location.shard, Path)
-        return self._file(location.shard).read(location.size, location.offset)
+        try:
+            return self._file(location.shard).read(location.size, location.offset)
+        except OSError as error:  # the disk's, or the network's to it: no picture's fault, and no reason to pass it over
+            raise InfrastructureError(f"{location.shard}: cannot be read: {error.strerror or error}.") from error
 
     def _file(self, shard: Path) -> "_File":
         with self._lock:
@@ -263,22 +268,29 @@ class ShardSet:
 class _Table:
     """An index in as little memory as it takes: arrays instead of an object for each picture.
 
-    `degraded` is int64 [pictures, 2], offset and size (0: none) of each degraded half, or empty where there are no pairs.
+    `keys` are those of all pictures, one after another, and `ends` where each of them ends. `degraded` is int64 [pictures, 2],
+    offset and size (0: none) of each degraded half, or empty where there are no pairs.
     """
 
-    keys: np.ndarray
+    keys: bytes
+    ends: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
     degraded: np.ndarray
 
     @classmethod
     def of(cls, index: ShardIndex) -> "_Table":
+        keys = [member.key.encode() for member in index.members]
         return cls(
-            keys=np.array([member.key.encode() for member in index.members]),
+            keys=b"".join(keys),
+            ends=np.cumsum([len(key) for key in keys], dtype=np.int64),
             offsets=np.array([member.offset for member in index.members], np.int64),
             sizes=np.array([member.size for member in index.members], np.int64),
             degraded=np.array([_half(member) for member in index.members] if index.pairs else [], np.int64),
         )
+
+    def key(self, row: int) -> str:
+        return self.keys[self.ends[row - 1] if row else 0 : self.ends[row]].decode()
 
 
 def _half(member: MemberEntry) -> tuple[int, int]:

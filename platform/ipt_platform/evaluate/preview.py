@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ipt_platform.data.bad import Bad
 from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
@@ -23,10 +24,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Preview:
-    """Pairs, task by task, and pictures (key, reason) that could not be used and were replaced, as in training."""
+    """Pairs, task by task, and pictures that could not be used and were replaced, as in training."""
 
     pairs: list[Shown]
-    bad: list[tuple[str, str]]
+    bad: list[Bad]
 
 
 def preview(draws: Sequence[TaskDraw | PairedDraw], shards: ShardSet | None, seed: int, count: int, patch: int) -> Preview:

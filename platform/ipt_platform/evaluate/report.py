@@ -3,7 +3,8 @@
     {"protocol": "rgb-uint8",
      "sets": {set: {task: {"psnr": dB, "psnr_input": dB, "ssim": 0..1, "n": pictures}}},
      "parameters": {"backbone": count, "bias": {task: count}},
-     "steps": count, "seconds": s, "images_per_second": 1/s, "data_wait_share": 0..1}
+     "steps": count, "seconds": s, "images_per_second": 1/s, "data_wait_share": 0..1,
+     "samples": {"seen": count, "bad": {kind: count}}}
 
 A PSNR of null is infinite: no picture had any error. What was not measured has no entry.
 """
@@ -53,6 +54,7 @@ def make_report(
     seconds: float,
     images_per_second: float,
     data_wait_share: float,
+    samples: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of `report.json` (see the module).
 
@@ -65,6 +67,7 @@ def make_report(
         seconds: duration of the training, all attempts together.
         images_per_second: crops trained on per second.
         data_wait_share: share of the time in which the step waited for data, 0 to 1.
+        samples: how many training has seen, and by kind how many of their pictures could not be used.
     """
     return {
         "protocol": protocol,
@@ -74,6 +77,7 @@ def make_report(
         "seconds": seconds,
         "images_per_second": images_per_second,
         "data_wait_share": data_wait_share,
+        "samples": dict(samples or {"seen": 0, "bad": {}}),
     }
 
 

@@ -1,7 +1,8 @@
 """What training reports: one line each in metrics.jsonl.
 
 A training line holds `time, attempt, step, steps, stage, loss {task: float}, lr, grad_norm, bias_grad_norm,
-images_per_second, data_wait_share` (0 to 1), `seconds` (since the attempt began) and `eta_seconds`.
+images_per_second, data_wait_share` (0 to 1), `samples {"seen": n, "bad": {kind: n}}`, `seconds` (since the attempt began) and
+`eta_seconds`.
 An evaluation line holds `time, attempt, step` and `evaluation {set: {task: {"psnr": dB, ...}}}`.
 """
 

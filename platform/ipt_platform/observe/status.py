@@ -31,6 +31,7 @@ class Status:
         loss: last training loss by task.
         psnr: dB by test set and task, from the last evaluation.
         images_per_second: of the last report. data_wait_share: share of time spent waiting for data, 0 to 1.
+        samples: of the last report: how many were seen, and by kind how many of their pictures could not be used.
         checkpoint: step of the newest committed checkpoint, digests not looked at (None: none).
         updated: when the run last said something (UTC, ISO 8601; "": never).
     """
@@ -47,6 +48,7 @@ class Status:
     psnr: dict[str, dict[str, float]] | None = None
     images_per_second: float | None = None
     data_wait_share: float | None = None
+    samples: dict[str, Any] | None = None
     checkpoint: int | None = None
     updated: str = ""
 
@@ -93,6 +95,7 @@ def run_status(run: RunDir, stale: float = STALE_SECONDS, clock: Callable[[], da
         psnr=_psnr(evaluation),
         images_per_second=training.get("images_per_second"),
         data_wait_share=training.get("data_wait_share"),
+        samples=training.get("samples"),
         checkpoint=checkpoint,
         updated=updated,
     )

@@ -28,6 +28,7 @@ from ipt_platform.spec.job import TrainJob
 from ipt_platform.train.evaluation import SetScores, evaluate_together, mean_psnr, sample_writer
 from ipt_platform.train.group import Workers
 from ipt_platform.train.loop import Interval, run_steps
+from ipt_platform.train.samples import SampleCount
 from ipt_platform.train.schedule import learning_rate_factor
 from ipt_platform.train.setup import batch_maker, schedule_of, state_of, step_settings
 from ipt_platform.train.step import Stepper
@@ -36,17 +37,6 @@ log = logging.getLogger(__name__)
 
 OpenStream = Callable[[BatchMaker, int, int], Iterator[Batch]]
 """Batches of a maker from one step up to another."""
-
-
-@dataclass(frozen=True)
-class SampleCount:
-    """How many samples of the plan came, and how many pictures among them could not be used and were replaced."""
-
-    seen: int = 0
-    bad: int = 0
-
-    def __add__(self, other: "SampleCount") -> "SampleCount":
-        return SampleCount(self.seen + other.seen, self.bad + other.bad)
 
 
 @dataclass(frozen=True)
@@ -151,11 +141,11 @@ class Session:
 
     def batch(self, batch: Batch) -> None:
         """Name bad samples, and count them for the next time that the workers talk."""
-        self.new_samples += SampleCount(len(batch.keys), len(batch.bad))
-        for key, reason in batch.bad:
-            self.last_bad = f"{key}: {reason.rstrip('.')}"
-            log.warning("step %d: bad sample %s: %s", batch.step, key, reason)
-            self._event("bad-sample", step=batch.step, key=key, reason=reason)
+        self.new_samples += SampleCount.of(batch)
+        for bad in batch.bad:
+            self.last_bad = f"{bad.shard}: {bad.name}: {bad.reason.rstrip('.')}"
+            log.warning("step %d: bad sample %s of %s (%s): %s", batch.step, bad.name, bad.shard, bad.kind, bad.reason)
+            self._event("bad-sample", step=batch.step, key=bad.name, shard=bad.shard, kind=bad.kind, reason=bad.reason)
 
     def log(self, interval: Interval) -> None:
         """Append a line to metrics.jsonl and to the log; give up if too many samples were bad."""
@@ -178,6 +168,7 @@ class Session:
             "bias_grad_norm": interval.result.bias_grad_norm,
             "images_per_second": interval.images / interval.seconds,
             "data_wait_share": interval.waited / interval.seconds,
+            "samples": self.samples.to_dict(),
             "seconds": self.clock() - self.began,
             "eta_seconds": (self.total - self.state.step) * per_step,
         }
@@ -210,10 +201,9 @@ class Session:
         new = sum((count for count, _ in counts), SampleCount())
         self.samples, self.new_samples = self.samples + new, SampleCount()
         limit = self.job.data.max_bad
-        # one bad sample alone is no share yet
-        if new.bad and self.samples.bad > max(limit * self.samples.seen, 1 if limit else 0):
+        if new.bad and self.samples.exceeds(limit, self.maker.plan.images):
             raise TrainingError(
-                f"step {self.state.step}: {self.samples.bad} of {self.samples.seen} samples could not be used, more than "
+                f"step {self.state.step}: {self.samples}; that is more than "
                 f"data.max_bad {limit:g} allows; for example {next(filter(None, (last for _, last in counts)))}. "
                 "Run `ipt-platform data verify` on the shards."
             )
@@ -273,7 +263,7 @@ class Session:
                 "seconds": state.seconds,
                 "waited": state.waited,
                 "images": state.images,
-                "samples": [self.samples.seen, self.samples.bad],
+                "samples": self.samples.to_dict(),
                 "best": self.best,
             },
         )
@@ -299,7 +289,7 @@ class Session:
         progress = saved["progress"]
         state.step, state.images = saved["step"], progress["images"]
         state.seconds, state.waited = progress["seconds"], progress["waited"]
-        self.samples, self.best = SampleCount(*progress["samples"]), progress["best"]
+        self.samples, self.best = SampleCount.from_dict(progress["samples"]), progress["best"]
         self._event("resumed", step=state.step, checkpoint=checkpoint.name)
 
     def _report(self, scores: SetScores) -> dict[str, Any]:
@@ -313,6 +303,7 @@ class Session:
             state.seconds,
             state.images / state.seconds,
             state.waited / state.seconds,
+            self.samples.to_dict(),
         )
 
     def _event(self, event: str, **fields: Any) -> None:
