@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -96,8 +97,11 @@ def test_workers_together_have_the_crops_of_one(shards):
 def test_a_stream_that_is_left_early_makes_room_for_the_next(shards):
     left = through_ray(maker_of(shards), 0, TOTAL, cpus=2)
     assert next(left).step == 0
+    actors = [each for each in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(each.cmdline())]
     left.close()
 
+    assert actors
+    assert psutil.wait_procs(actors, timeout=60)[1] == []  # their cores are free for the next
     assert [batch.step for batch in through_ray(maker_of(shards), 3, 6, cpus=2)] == [3, 4, 5]
 
 

@@ -6,6 +6,7 @@ pictures never enter the object store, nothing is converted on the way, and noth
 docs/architecture.md says what was measured.
 """
 
+import gc
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
@@ -52,13 +53,19 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
     """
     if start_step >= stop_step:
         return
-    dataset = _pipeline(maker, start_step, stop_step, cpus)
     try:
-        for bundle in dataset.iter_internal_ref_bundles():
-            for block in bundle.blocks:
-                yield from _batches(ray.get(cast(Any, block.ref)))
+        yield from _taken(_pipeline(maker, start_step, stop_step, cpus))
     except RayTaskError as error:
         raise error.cause from error  # what the operator met, without the traceback that Ray makes part of its words
+    finally:
+        # An actor ends, and gives its core back, when nobody refers to it; Ray Data leaves references to it in cycles.
+        gc.collect()
+
+
+def _taken(dataset: ray.data.Dataset) -> Iterator[Batch]:
+    for bundle in dataset.iter_internal_ref_bundles():
+        for block in bundle.blocks:
+            yield from _batches(ray.get(cast(Any, block.ref)))
 
 
 def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float) -> ray.data.Dataset:
@@ -71,6 +78,7 @@ def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float) -> ray.data
     context.execution_options.preserve_order = True
     context.target_max_block_size = 1 << 40  # blocks are as we make them
     context.max_tasks_in_flight_per_actor = TASKS_IN_FLIGHT
+    context.memory_usage_poll_interval_s = None
     with DataContext.current(context):
         return ray.data.read_datasource(
             _Steps(range(start, stop, each), stop),
@@ -122,11 +130,15 @@ class _MakeBatches:
     def __init__(self, maker: BatchMaker):
         cv2.setNumThreads(1)  # one process for each core: more threads would only take turns
         self.maker = maker
+        self.pixels = new_buffer(0)
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         steps = rows["step"].to_pylist()
         places = np.cumsum([0, *(self.maker.room(step) for step in steps)])
-        pixels = new_buffer(int(places[-1]))
+        if len(self.pixels) < places[-1]:
+            self.pixels = new_buffer(int(places[-1]))
+        # The block before has been copied into the object store, so its memory serves this one too.
+        pixels = self.pixels[: places[-1]]
         heads: list[bytes] = []
         error = "", ""
         for step, place in zip(steps, places, strict=False):
@@ -150,7 +162,10 @@ def _table(heads: Sequence[bytes], pixels: np.ndarray, places: np.ndarray, kind:
 
 
 def _batches(table: pa.Table) -> Iterator[Batch]:
-    for head, pixels, kind in zip(*(table[name].combine_chunks() for name in ("head", "pixels", "error")), strict=True):
-        if kind := kind.as_py():
-            raise retell(kind, head.as_py().decode())
-        yield Batch.of(head.as_py(), np.frombuffer(pixels.as_buffer(), np.uint8))
+    # Arrow would copy pixels on the way to a scalar, and to combine even one chunk; so they are cut out of the buffer here.
+    _, offsets, data = table["pixels"].chunk(0).buffers()
+    ends, pixels = np.frombuffer(offsets, np.int64), np.frombuffer(data, np.uint8)
+    for row, (head, kind) in enumerate(zip(table["head"].to_pylist(), table["error"].to_pylist(), strict=True)):
+        if kind:
+            raise retell(kind, head.decode())
+        yield Batch.of(head, pixels[ends[row] : ends[row + 1]])
