@@ -94,7 +94,7 @@ class DataSpec(Spec):
     )
     carrier: Carrier = Field(
         default="ray",
-        description="ray: a Ray Data pipeline (what a cluster's CPU nodes need); local: threads inside each worker. "
+        description="ray: a Ray Data pipeline (what a cluster's CPU nodes need); local: processes of each worker's own. "
         "Both give the same bytes.",
     )
     max_bad: float = Field(

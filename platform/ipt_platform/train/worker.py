@@ -72,16 +72,16 @@ def _tell_ending(run: RunDir, attempt: int, error: IptError) -> None:
 
 
 def carrier_of(job: TrainJob) -> OpenStream:
-    """How a worker's batches come: through Ray Data, or from threads of the worker itself."""
+    """How a worker's batches come: through Ray Data, or from processes of the worker itself."""
     data = job.data
 
     def through_ray(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
         return ray_stream(maker, start, stop, cpus=data.cpus, prefetch=data.prefetch)
 
-    def from_threads(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
-        return local_stream(maker, start, stop, prefetch=data.prefetch)
+    def from_processes(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+        return local_stream(maker, start, stop, processes=max(1, int(data.cpus)), prefetch=data.prefetch)
 
-    return {"ray": through_ray, "local": from_threads}[data.carrier]
+    return {"ray": through_ray, "local": from_processes}[data.carrier]
 
 
 def _distributed(model: nn.Module, workers: Workers, device: torch.device) -> nn.Module:
