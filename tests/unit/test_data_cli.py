@@ -44,7 +44,7 @@ def test_pack_verify_and_index_go_together(photos, tmp_path):
     assert packed["shards"] == [str(tmp_path / f"out/{i:06d}.tar") for i in range(4)]
     assert (packed["images"], packed["bad"], packed["ignored"]) == (4, [], ["notes.txt"])
     assert as_json("verify", tmp_path / "out")["problems"] == []
-    assert as_json("index", tmp_path / "out") == {"made": [], "found": packed["shards"]}
+    assert as_json("index", tmp_path / "out") == {"made": [], "found": packed["shards"], "bad": []}
     index_path(tmp_path / "out/000002.tar").unlink()
     assert as_json("index", tmp_path / "out")["made"] == [str(tmp_path / "out/000002.tar")]
     assert as_json("index", tmp_path / "out", "--force")["found"] == []

@@ -115,7 +115,7 @@ def test_bad_pictures_can_be_left_out_and_are_counted_and_named(photos, tmp_path
     report = pack(photos, tmp_path / "out", skip_bad=True)
 
     assert report.images == 6
-    assert sorted(name for name, _ in report.bad) == names
+    assert sorted(bad.name for bad in report.bad) == names
     assert verify(report.shards).problems == []
 
 

@@ -197,7 +197,7 @@ def test_what_cannot_be_used_can_be_left_out(faulty):
 
     assert [entry.key for entry in load_index(report.shards[0]).members] == ["good"]
     assert rules == {"same": 4}  # of which three turned out to be unusable
-    assert [f"{name}: {reason}" for name, reason in report.bad] == [f"{faulty}/{fault.format(faulty)}" for fault in FAULTS]
+    assert [f"{bad.name}: {bad.reason}" for bad in report.bad] == [f"{faulty}/{fault.format(faulty)}" for fault in FAULTS]
     assert report.ignored == [f"{faulty}/in/notes.txt"]
     (faulty / "in/good.png").unlink()
     with pytest.raises(DataError, match="no pair can be used"):

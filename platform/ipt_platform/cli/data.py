@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from rich.console import Console
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.cli.output import Json, console, emit, pairs, say
 from ipt_platform.cli.progress import progress_bar
+from ipt_platform.data.bad import Bad, count_kinds, in_order, kinds_in_words
 from ipt_platform.data.pack import PackReport
 from ipt_platform.data.pack import pack as pack_shards
 from ipt_platform.data.paired import pack_pairs
@@ -117,14 +119,13 @@ def pack(
         say(to, f"{out}: {report.images} {'pairs' if degraded else 'pictures'} in {len(shards)} shards")
         found = ", ".join(f"{rule} {count}" for rule, count in rules.items())
         pairs(to, [("bytes", f"{report.bytes:,}"), ("pairs found by", found), ("left alone", _some(report.ignored))])
-        for name, reason in report.bad:
-            say(to, f"  left out: {name}: {reason}")
+        _left_out(to, report.bad)
 
     data = {
         "shards": [str(shard) for shard in shards],
         "images": report.images,
         "bytes": report.bytes,
-        "bad": [{"name": name, "reason": reason} for name, reason in report.bad],
+        "bad": [_plain(bad) for bad in report.bad],
         "ignored": report.ignored,
         **({"pairs": report.images, "matched": rules} if degraded else {}),
     }
@@ -135,21 +136,33 @@ def pack(
 def index(
     shards: Shards,
     force: Annotated[bool, typer.Option("--force", help="Index anew, also where an index is there.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Decode every picture, and leave out those that cannot be used.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Index tars that were packed elsewhere, so that their pictures can be read by range."""
     made: list[str] = []
     found: list[str] = []
     wrong: list[str] = []
+    bad: list[Bad] = []
     for shard in expand_shards(shards):
+        here: list[Bad] = []
         try:
-            (made if ensure_index(shard, force) else found).append(str(shard))
+            (made if ensure_index(shard, force, here if skip_bad else None, _threads()) else found).append(str(shard))
         except (DataError, NotFoundError) as error:
             wrong.append(str(error))
+        bad += [each._replace(shard=str(shard)) for each in here]
     if wrong:
-        raise DataError("\n".join([*wrong, f"{len(made)} indexes were made, {len(wrong)} shards cannot be indexed."]))
-    data = {"made": made, "found": found}
-    emit(data, as_json, lambda to: say(to, f"{len(made)} indexes made, {len(found)} were there and match"))
+        remedy = "" if skip_bad else " Leave out what cannot be used with --skip-bad."
+        ending = f"{len(made)} indexes were made, {len(wrong)} shards cannot be indexed.{remedy}"
+        raise DataError("\n".join([*wrong, *(f"left out: {_named(each)}" for each in bad), ending]))
+
+    def render(to: Console) -> None:
+        say(to, f"{len(made)} indexes made, {len(found)} were there and match")
+        _left_out(to, bad)
+
+    emit({"made": made, "found": found, "bad": [{"shard": each.shard, **_plain(each)} for each in bad]}, as_json, render)
 
 
 @app.command()
@@ -162,7 +175,8 @@ def verify(shards: Shards, as_json: Json = False) -> None:
     def render(to: Console) -> None:
         for problem in report.problems:
             say(to, str(problem))
-        verdict = f"{len(report.problems)} problems" if report.problems else "all whole"
+        kinds = kinds_in_words(in_order(Counter(problem.kind for problem in report.problems if problem.kind)))
+        verdict = f"{len(report.problems)} problems{f' ({kinds})' if kinds else ''}" if report.problems else "all whole"
         paired = f" ({report.pairs} of them pairs)" if report.pairs else ""
         say(to, f"{report.shards} shards, {report.images} pictures{paired}, {report.bytes:,} bytes: {verdict}")
 
@@ -171,7 +185,10 @@ def verify(shards: Shards, as_json: Json = False) -> None:
         "images": report.images,
         "pairs": report.pairs,
         "bytes": report.bytes,
-        "problems": [{"shard": str(each.shard), "member": each.member, "reason": each.reason} for each in report.problems],
+        "problems": [
+            {"shard": str(each.shard), "member": each.member, "kind": each.kind, "reason": each.reason}
+            for each in report.problems
+        ],
     }
     emit(data, as_json, render)
     if report.problems:
@@ -245,6 +262,21 @@ def _photographs(patterns: list[str] | None) -> ShardSet:
         raise NotFoundError(
             f"{SAMPLE}: the sample set is not here. `ipt-platform data sample` makes it; or name --shards."
         ) from error
+
+
+def _left_out(to: Console, found: Sequence[Bad]) -> None:
+    for bad in found:
+        say(to, f"  left out: {_named(bad)}")
+    if found:
+        say(to, f"{len(found)} left out: {kinds_in_words(count_kinds(found))}")
+
+
+def _named(bad: Bad) -> str:
+    return ": ".join(filter(None, (bad.shard, bad.name, bad.reason))) if bad.name else bad.reason
+
+
+def _plain(bad: Bad) -> dict[str, str]:
+    return {"name": bad.name, "kind": bad.kind, "reason": bad.reason}
 
 
 def _threads() -> int:

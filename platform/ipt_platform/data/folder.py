@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ipt_platform.data.bad import Bad
 from ipt_platform.data.scan import PICTURE_SUFFIXES
 from ipt_platform.errors import DataError, NotFoundError
 
@@ -19,11 +20,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds: pictures in the order of their keys, and other files, which are left alone."""
+    """What a folder holds: pictures in the order of their keys, other files, which are left alone, and what is refused."""
 
     pictures: list[Source]
     ignored: list[str]
-    refused: list[tuple[str, str]]
+    refused: list[Bad]
 
 
 def list_pictures(folder: Path) -> Listing:
@@ -45,9 +46,9 @@ def list_pictures(folder: Path) -> Listing:
         if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith("."):
             ignored.append(name)
         elif path.is_symlink() or not path.is_file():
-            refused.append((name, "a link or special file; only regular files are packed"))
+            refused.append(Bad(name, "not-a-file", "a link or special file; only regular files are packed"))
         elif not name.isprintable():  # which undecodable bytes and line breaks are not
-            refused.append((name, "the file name holds unprintable characters; rename it"))
+            refused.append(Bad(name, "bad-name", "the file name holds unprintable characters; rename it"))
         else:
             pictures.append(Source(key_of_file(name), path.suffix.lower().removeprefix("."), path))
     pictures.sort(key=lambda source: source.key)
@@ -65,17 +66,18 @@ def key_of_file(name: str) -> str:
     return name.rpartition(".")[0].replace("/", "_").replace(".", "_")
 
 
-def _files(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+def _files(folder: Path) -> tuple[list[Path], list[Bad]]:
     """Files below a folder, sorted, and the folders that are not looked into, with the reason."""
     found: list[Path] = []
-    refused: list[tuple[str, str]] = []
+    refused: list[Bad] = []
 
     def closed(error: OSError) -> None:
-        refused.append((str(error.filename), f"a folder that cannot be looked into: {error.strerror}"))
+        refused.append(Bad(str(error.filename), "unreadable", f"a folder that cannot be looked into: {error.strerror}"))
 
     for parent, folders, names in os.walk(folder, onerror=closed, followlinks=False):
         links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
-        refused += [(link.relative_to(folder).as_posix(), "a link to a folder; links are not followed") for link in links]
+        told = "a link to a folder; links are not followed"
+        refused += [Bad(link.relative_to(folder).as_posix(), "not-a-file", told) for link in links]
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names]
     return sorted(found), refused

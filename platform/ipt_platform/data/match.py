@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ipt_platform.data.bad import Bad
 from ipt_platform.data.folder import Source
 
 DEGRADED_WORDS = frozenset(
@@ -30,11 +31,11 @@ CLEAN_WORDS = frozenset({"clean", "clear", "groundtruth", "gt", "high", "hq", "n
 
 @dataclass(frozen=True)
 class Matching:
-    """What belongs together: (degraded, clean) pairs, how many were found by each rule, and (path, reason) of the rest."""
+    """What belongs together: (degraded, clean) pairs, how many were found by each rule, and the rest by their paths."""
 
     pairs: list[tuple[Source, Source]]
     rules: dict[str, int]
-    alone: list[tuple[str, str]]
+    alone: list[Bad]
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,20 @@ def match(degraded: Half, clean: Half, pattern: re.Pattern[str] | None = None) -
     answers = [(source, *partners_of(degraded.name(source))) for source in degraded.pictures]
     takers = Counter(partner.key for _, rule, partners in answers for partner in partners if rule in ONE_TO_ONE)
     pairs: list[tuple[Source, Source]] = []
-    alone: list[tuple[str, str]] = []
+    alone: list[Bad] = []
     for source, rule, partners in answers:
         names = " and ".join(map(str, (partner.path for partner in partners)))
         if not partners:
-            alone.append((str(source.path), rule))
+            alone.append(Bad(str(source.path), "half-missing", rule))
         elif len(partners) > 1:
-            alone.append((str(source.path), f"more than one clean picture belongs to it: {names}"))
+            alone.append(Bad(str(source.path), "bad-name", f"more than one clean picture belongs to it: {names}"))
         elif rule in ONE_TO_ONE and takers[partners[0].key] > 1:
-            alone.append((str(source.path), f"{takers[partners[0].key]} degraded pictures belong to {names}"))
+            alone.append(Bad(str(source.path), "bad-name", f"{takers[partners[0].key]} degraded pictures belong to {names}"))
         else:
             pairs.append((source, partners[0]))
     told = {partner.key for _, _, partners in answers for partner in partners}
-    alone += [(str(source.path), "no degraded picture belongs to it") for source in clean.pictures if source.key not in told]
+    missing = "no degraded picture belongs to it"
+    alone += [Bad(str(source.path), "half-missing", missing) for source in clean.pictures if source.key not in told]
     paired = {source.key for source, _ in pairs}
     return Matching(pairs, dict(Counter(rule for source, rule, _ in answers if source.key in paired)), alone)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import IO, Self
 
 from ipt_platform.data.atomic import new_folder, refuse_full
+from ipt_platform.data.bad import Bad, names_in_lines
 from ipt_platform.data.folder import Source, list_pictures
 from ipt_platform.data.image import decode_rgb
 from ipt_platform.data.index import MAX_MEMBER_BYTES, write_index
 from ipt_platform.data.ordered import ordered_map
 from ipt_platform.data.scan import index_tar
-from ipt_platform.errors import DataError
+from ipt_platform.errors import BadPictureError, DataError
 
 SHARD_SIZE = 256_000_000
 Progress = Callable[[int, int], None]
@@ -19,12 +20,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PackReport:
-    """What was packed: shard paths, number of pictures or pairs, their bytes, bad pictures (name, reason), files left alone."""
+    """What was packed: shard paths, number of pictures or pairs, their bytes, bad pictures, files left alone."""
 
     shards: list[Path]
     images: int
     bytes: int
-    bad: list[tuple[str, str]]
+    bad: list[Bad]
     ignored: list[str]
 
 
@@ -62,15 +63,15 @@ def pack(
         bad = list(listing.refused)
         checked = ordered_map(_checked, listing.pictures, threads=threads, ahead=2 * threads)
         for done, (source, outcome) in enumerate(zip(listing.pictures, checked, strict=True), 1):
-            if isinstance(outcome, DataError):
-                bad.append((source.path.relative_to(folder).as_posix(), str(outcome)))
+            if isinstance(outcome, BadPictureError):
+                bad.append(Bad.of(outcome, source.path.relative_to(folder).as_posix()))
             elif skip_bad or not bad:
                 writer.write(source, outcome)
             progress(done, len(listing.pictures))
         if bad and not skip_bad:
             raise DataError(_bad_pictures(folder, bad, len(listing.pictures) + len(listing.refused)))
         if not writer.images:
-            raise DataError(f"{folder}: none of its {len(bad)} pictures can be used:\n" + _lines(bad))
+            raise DataError(f"{folder}: none of its {len(bad)} pictures can be used:\n" + names_in_lines(bad))
     return PackReport([out / name for name in writer.names], writer.images, writer.bytes, bad, listing.ignored)
 
 
@@ -144,7 +145,7 @@ def read_picture_file(path: Path) -> bytes:
     """Bytes of a picture file that decodes.
 
     Raises:
-        DataError: It cannot be read, is too large, or does not decode.
+        BadPictureError: It cannot be read, is too large, or does not decode.
     """
     return read_picture(path)[0]
 
@@ -153,32 +154,28 @@ def read_picture(path: Path) -> tuple[bytes, tuple[int, int]]:
     """Bytes of a picture file that decodes, and its width and height in pixels.
 
     Raises:
-        DataError: As `read_picture_file`.
+        BadPictureError: As `read_picture_file`.
     """
     try:
         size = path.stat().st_size
         if size > MAX_MEMBER_BYTES:
-            raise DataError(f"has {size} bytes; at most {MAX_MEMBER_BYTES} are allowed.")
+            raise BadPictureError("too-large", f"has {size} bytes; at most {MAX_MEMBER_BYTES} are allowed.")
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}.") from error
+        raise BadPictureError("unreadable", f"cannot be read: {error.strerror}.") from error
     height, width, _ = decode_rgb(data).shape
     return data, (width, height)
 
 
-def _checked(source: Source) -> bytes | DataError:
+def _checked(source: Source) -> bytes | BadPictureError:
     try:
         return read_picture_file(source.path)
-    except DataError as error:
+    except BadPictureError as error:
         return error
 
 
-def _bad_pictures(folder: Path, bad: Sequence[tuple[str, str]], total: int) -> str:
+def _bad_pictures(folder: Path, bad: Sequence[Bad], total: int) -> str:
     return (
-        f"{folder}: {len(bad)} of {total} pictures cannot be used, nothing was written:\n{_lines(bad)}\n"
+        f"{folder}: {len(bad)} of {total} pictures cannot be used, nothing was written:\n{names_in_lines(bad)}\n"
         "Mend or remove them, or leave them out with --skip-bad."
     )
-
-
-def _lines(bad: Sequence[tuple[str, str]]) -> str:
-    return "\n".join(f"  {name}: {reason}" for name, reason in bad)

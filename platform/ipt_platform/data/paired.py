@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 from ipt_platform.data.atomic import new_folder, refuse_full
+from ipt_platform.data.bad import Bad, names_in_lines
 from ipt_platform.data.folder import Source, list_pictures
 from ipt_platform.data.match import Half, Matching, halves_of_one_folder, match
 from ipt_platform.data.ordered import ordered_map
 from ipt_platform.data.pack import SHARD_SIZE, PackReport, PictureWriter, Progress, read_picture
-from ipt_platform.errors import DataError
+from ipt_platform.errors import BadPictureError, DataError
 
 
 def pack_pairs(
@@ -51,8 +52,8 @@ def pack_pairs(
     with new_folder(out) as temporary, PictureWriter(temporary, "", shard_size) as writer:
         checked = ordered_map(_checked, matching.pairs, threads=threads, ahead=2 * threads)
         for done, (pair, outcome) in enumerate(zip(matching.pairs, checked, strict=True), 1):
-            if isinstance(outcome, DataError):
-                bad.append((str(pair[0].path), str(outcome)))
+            if isinstance(outcome, BadPictureError):
+                bad.append(Bad.of(outcome, str(pair[0].path)))
             elif skip_bad or not bad:
                 writer.write_pair(*pair, outcome)
             progress(done, len(matching.pairs))
@@ -62,8 +63,8 @@ def pack_pairs(
     return report, matching.rules
 
 
-def _matched(degraded: Path, clean: Path, pattern: re.Pattern[str] | None) -> tuple[Matching, list[tuple[str, str]], list[str]]:
-    """The pairs, what has no partner or is no plain picture (path, reason), and files left alone."""
+def _matched(degraded: Path, clean: Path, pattern: re.Pattern[str] | None) -> tuple[Matching, list[Bad], list[str]]:
+    """The pairs, what has no partner or is no plain picture (by its path), and files left alone."""
     if degraded.resolve() == clean.resolve():
         found = list_pictures(degraded)
         one, other, rest = halves_of_one_folder(degraded, found.pictures)
@@ -77,7 +78,7 @@ def _matched(degraded: Path, clean: Path, pattern: re.Pattern[str] | None) -> tu
         listings, rest = {folder: list_pictures(folder) for folder in (degraded, clean)}, []
         one = Half(degraded, _outside(clean, degraded, listings[degraded].pictures))
         other = Half(clean, _outside(degraded, clean, listings[clean].pictures))
-    bad = [(str(folder / name), reason) for folder, listing in listings.items() for name, reason in listing.refused]
+    bad = [each._replace(name=str(folder / each.name)) for folder, listing in listings.items() for each in listing.refused]
     ignored = [str(folder / name) for folder, listing in listings.items() for name in listing.ignored]
     matching = match(one, other, pattern)
     return matching, bad + matching.alone, ignored + rest
@@ -90,22 +91,22 @@ def _outside(inner: Path, folder: Path, pictures: list[Source]) -> list[Source]:
     return [source for source in pictures if not source.path.resolve().is_relative_to(inner.resolve())]
 
 
-def _checked(pair: tuple[Source, Source]) -> tuple[bytes, bytes] | DataError:
+def _checked(pair: tuple[Source, Source]) -> tuple[bytes, bytes] | BadPictureError:
     read = []
     for half, source in zip(("degraded", "clean"), pair, strict=True):
         try:
             read.append(read_picture(source.path))
-        except DataError as error:
-            return DataError(f"its clean half {source.path}: {error}") if half == "clean" else error
+        except BadPictureError as error:
+            return BadPictureError(error.kind, f"its clean half {source.path}: {error}") if half == "clean" else error
     (degraded, size), (clean, clean_size) = read
     if size != clean_size:
         sizes = "{}x{} pixels, its clean half {} has {}x{}".format(*size, pair[1].path, *clean_size)
-        return DataError(f"has {sizes}.")
+        return BadPictureError("sizes-differ", f"has {sizes}.")
     return degraded, clean
 
 
-def _refusal(degraded: Path, clean: Path, bad: list[tuple[str, str]], total: int, skip_bad: bool) -> str:
-    lines = "\n".join(f"  {name}: {reason}" for name, reason in bad)
+def _refusal(degraded: Path, clean: Path, bad: list[Bad], total: int, skip_bad: bool) -> str:
+    lines = names_in_lines(bad)
     if skip_bad:
         return f"{degraded}, {clean}: no pair can be used:\n{lines}"
     return (

@@ -31,12 +31,14 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 HALVES = ("clean", "degraded")
 
 
-def ensure_index(shard: AnyPath, force: bool = False) -> bool:
+def ensure_index(shard: AnyPath, force: bool = False, left_out: list[Bad] | None = None, threads: int = 2) -> bool:
     """Make the index of a tar that has none; True where it was made, False where one is there and matches.
 
     Args:
         shard: The tar.
         force: Make it anew, whatever is there.
+        left_out: Where given, pictures that cannot be used are added to it and left out (see `index_usable`).
+        threads: As there.
 
     Raises:
         NotFoundError: There is no such tar.
@@ -45,7 +47,10 @@ def ensure_index(shard: AnyPath, force: bool = False) -> bool:
     if not force and find(index_path(shard)):
         load_index(shard)
         return False
-    write_index(shard, index_tar(shard))
+    index, bad = (index_tar(shard), []) if left_out is None else index_usable(shard, threads)
+    write_index(shard, index)
+    if left_out is not None:
+        left_out += bad
     return True
 
 

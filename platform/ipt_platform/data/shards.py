@@ -11,7 +11,7 @@ from ipt_platform.data.image import decode_rgb
 from ipt_platform.data.index import HalfEntry, MemberEntry, ShardIndex, index_path, load_index
 from ipt_platform.data.ordered import ordered_map
 from ipt_platform.data.tar import walk_tar
-from ipt_platform.errors import DataError, NotFoundError, UsageError
+from ipt_platform.errors import BadKind, BadPictureError, DataError, NotFoundError, UsageError
 from ipt_platform.storage.files import find, open_file, read_range, s3
 from ipt_platform.storage.listing import named
 from ipt_platform.storage.paths import AnyPath, Found, S3Path, any_path
@@ -33,11 +33,14 @@ Checked = tuple[File, tuple[int, int]]
 
 @dataclass(frozen=True)
 class ShardProblem:
-    """Something wrong with a shard: which, which member (empty: the shard itself), and what."""
+    """Something wrong with a shard: which, which member (empty: the shard itself), what, and the kind of fault (None: of the
+    index as a whole).
+    """
 
     shard: AnyPath
     member: str
     reason: str
+    kind: BadKind | None = None
 
     def __str__(self) -> str:
         return f"{self.shard}: {self.member}: {self.reason}" if self.member else self.reason
@@ -147,7 +150,7 @@ def _verify_index(shard: AnyPath, tar: Found | None) -> tuple[ShardIndex | None,
             with open_file(shard, tar) as file:
                 lying = {member.name: (member.offset, member.size) for member in walk_tar(shard, file) if member.regular}
     except DataError as error:
-        problems.append(ShardProblem(shard, "", str(error)))
+        problems.append(_problem(shard, "", error))
     try:
         index = load_index(shard, tar)
     except (DataError, NotFoundError) as error:
@@ -156,7 +159,7 @@ def _verify_index(shard: AnyPath, tar: Found | None) -> tuple[ShardIndex | None,
         for file in (file for member in index.members for file in member.files):
             if lying.get(file.name) != (file.offset, file.size):
                 reason = f"{index_path(shard).name} places it at bytes {file.offset}+{file.size}, the tar does not."
-                problems.append(ShardProblem(shard, file.name, reason))
+                problems.append(ShardProblem(shard, file.name, reason, "changed"))
     return index, problems
 
 
@@ -165,7 +168,7 @@ def _verify_files(shard: AnyPath, tar: Found, index: ShardIndex, threads: int) -
         try:
             data = reading.read(file)
         except DataError as error:
-            return ShardProblem(shard, file.name, str(error))
+            return _problem(shard, file.name, error)
         return _verify_file(shard, file, pixels, data)
 
     reading = _OnS3(shard, tar) if isinstance(shard, S3Path) else _OnDisk(shard)
@@ -212,11 +215,16 @@ class _OnS3:
 def _verify_file(shard: AnyPath, entry: File, pixels: tuple[int, int], data: bytes) -> ShardProblem | None:
     digest = hashlib.sha256(data).hexdigest()
     if digest != entry.sha256:
-        return ShardProblem(shard, entry.name, f"its bytes have sha256 {digest}, the index says {entry.sha256}.")
+        return ShardProblem(shard, entry.name, f"its bytes have sha256 {digest}, the index says {entry.sha256}.", "changed")
     try:
         height, width, _ = decode_rgb(data).shape
-    except DataError as error:
-        return ShardProblem(shard, entry.name, str(error))
+    except BadPictureError as error:
+        return _problem(shard, entry.name, error)
     if (width, height) != pixels:
-        return ShardProblem(shard, entry.name, f"is {width}x{height} pixels, the index says {pixels[0]}x{pixels[1]}.")
+        reason = f"is {width}x{height} pixels, the index says {pixels[0]}x{pixels[1]}."
+        return ShardProblem(shard, entry.name, reason, "changed")
     return None
+
+
+def _problem(shard: AnyPath, member: str, error: DataError) -> ShardProblem:
+    return ShardProblem(shard, member, str(error), error.kind if isinstance(error, BadPictureError) else None)

@@ -77,7 +77,7 @@ class FolderPictures:
         """
         listing = list_pictures(folder)
         if listing.refused:
-            named = "\n".join(f"{folder / name}: {reason}" for name, reason in listing.refused)
+            named = "\n".join(f"{folder / bad.name}: {bad.reason}" for bad in listing.refused)
             raise DataError(f"{len(listing.refused)} files of the test set cannot be used:\n{named}")
         return cls(folder, listing.pictures)
 
