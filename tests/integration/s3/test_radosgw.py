@@ -64,7 +64,7 @@ keyring = {folder}/keyring
 mon data = {folder}/mon
 osd data = {folder}/osd
 rgw data = {folder}/rgw
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 """
 
 
