@@ -1,7 +1,7 @@
 """Steps per second of a job under Ray over the same training called directly.
 
 Under Ray: `ipt-platform submit`, with Ray Train's worker and the Ray Data carrier. Directly: the same session in this process,
-fed by threads (`data.carrier: local`). Same job, same steps, same number of torch threads, no evaluation and no checkpoint
+fed by processes (`data.carrier: local`). Same job, same steps, same number of torch threads, no evaluation and no checkpoint
 between; each pair of runs is done in turn, every other pair backwards. Steps and seconds are read from the times of the lines
 in metrics.jsonl, so whatever happens between steps counts; the first lines are left out, and with them the start-up.
 """
@@ -80,12 +80,12 @@ def _directly(settings: dict[str, Any], name: str, storage: str) -> RunDir:
     job = quickstart_job({**settings, "data.carrier": "local"})
     run = create(storage, name)
 
-    def from_threads(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    def from_processes(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
         return local_stream(maker, start, stop, prefetch=job.data.prefetch)
 
     torch.set_num_threads(int(job.cluster.cpus_per_worker))
     place = Place(run, run.new_attempt(), Path(), ALONE, torch.device("cpu"))
-    Session(job, place, from_threads).train()
+    Session(job, place, from_processes).train()
     return run
 
 
