@@ -1,6 +1,7 @@
 """What a training worker receives for a step, and the two parts in which it travels: a head (JSON), and a buffer of pixels."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ipt_platform.data.bad import Bad
-from ipt_platform.errors import DataError
+from ipt_platform.errors import BAD_KINDS, DataError
 
 ALIGN = 64  # bytes; a cache line, and more than any dtype asks for
 
@@ -49,12 +50,44 @@ class Batch:
         """The batch of a head and the buffer into which its arrays were made (`arrays_in`); they stay views of it.
 
         Raises:
-            DataError: The buffer is smaller than the head says.
+            DataError: The head is damaged, or the buffer is smaller than it says.
         """
-        fields: dict[str, Any] = json.loads(head)
+        fields = _fields(head)
         tasks = arrays_in(pixels, fields["tasks"])
         bad = [Bad(*each) for each in fields["bad"]]
         return cls(step=fields["step"], tasks=tasks, keys=fields["keys"], params=fields["params"], bad=bad)
+
+
+def _fields(head: bytes) -> dict[str, Any]:
+    """What `Batch.head` wrote, checked: a batch that was damaged on its way is told, whatever became of it."""
+    try:
+        fields = json.loads(head)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The batch is damaged: its head is no JSON: {error}.") from error
+    if not isinstance(fields, dict) or {name: type(value) for name, value in fields.items()} != _FIELDS:
+        raise DataError(f"The batch is damaged: its head should hold {', '.join(_FIELDS)}.")
+    whole = {
+        "tasks": all(_is_shape(shape) for shape in fields["tasks"].values()),
+        "keys": all(isinstance(key, str) for key in fields["keys"]),
+        "params": all(isinstance(each, dict) for each in fields["params"]),
+        "bad": all(_is_bad(each) for each in fields["bad"]),
+    }
+    if not all(whole.values()):
+        raise DataError(f"The batch is damaged: {', '.join(name for name, is_so in whole.items() if not is_so)} in its head.")
+    return fields
+
+
+_FIELDS = {"step": int, "tasks": dict, "keys": list, "params": list, "bad": list}
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(type(side) is int and side > 0 for side in value)
+
+
+def _is_bad(value: Any) -> bool:
+    if not (isinstance(value, list) and len(value) == 4 and all(isinstance(part, str) for part in value)):
+        return False
+    return value[1] in BAD_KINDS
 
 
 def room_for(shapes: Shapes) -> int:
@@ -85,7 +118,7 @@ def arrays_in(pixels: np.ndarray, shapes: Shapes) -> Arrays:
 
 
 def _count(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape))
+    return math.prod(shape)  # NumPy's would wrap around
 
 
 def _aligned(size: int) -> int:
