@@ -1,5 +1,6 @@
 """A whole attempt in one process: resume, damage, stop, bad samples; the real job, shards and files."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,6 +222,36 @@ def test_bad_samples_within_the_limit_are_told_and_passed_over(with_a_bad_pictur
 
     assert report["steps"] == 6
     assert [event["key"] for event in events(run, "bad-sample")] == ["p1", "p1"]  # once in each pass over three pictures
+
+
+def test_a_resumed_run_goes_on_counting_and_counts_no_sample_twice(with_a_bad_picture):
+    job = job_of(data__max_bad=0.4, checkpoint__every=2)
+    straight = create(with_a_bad_picture / "runs", "straight")
+    want = session(job, straight, with_a_bad_picture).train()["samples"]
+    run = create(with_a_bad_picture / "runs", "again")
+    with pytest.raises(CancelledRunError):
+        session(job, run, with_a_bad_picture, stopping(run, at=1)).train()
+    shutil.rmtree(run.checkpoints / "step-3")  # as after a kill: what came after the last checkpoint is done again
+
+    resumed = session(job, run, with_a_bad_picture)
+    before = resumed.samples
+    report = resumed.train()
+
+    assert before.seen == 2
+    assert want == {"seen": 6, "bad": {"damaged": 2}}
+    assert report["samples"] == want == read_metrics(run)[-2]["samples"]
+    assert [event["kind"] for event in events(straight, "bad-sample")] == ["damaged"] * 2
+
+
+def test_a_limit_that_was_not_reached_before_a_stop_is_reached_after_it(with_a_bad_picture):
+    run, job = create(with_a_bad_picture / "runs", "again"), job_of(data__max_bad=0.2)
+    with pytest.raises(CancelledRunError):
+        session(job, run, with_a_bad_picture, stopping(run, at=1)).train()
+
+    with pytest.raises(
+        TrainingError, match=r"2 of 6 samples could not be used: 2 damaged; that is more than data\.max_bad 0\.2"
+    ):
+        session(job, run, with_a_bad_picture).train()
 
 
 @pytest.mark.parametrize("at", [0, 2, 5])

@@ -85,10 +85,17 @@ def bad_samples(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
         )
 
 
+def one_bad_each(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    bad = Bad(f"of worker {maker.rank}", ("cut-off", "damaged")[maker.rank], "it is bad.", "0.tar")
+    for batch in local_stream(maker, start, stop, processes=0):
+        yield replace(batch, bad=[bad] if batch.step == 2 else [])
+
+
 SCENARIOS: dict[str, OpenStream] = {
     "unharmed": unharmed,
     "not-a-number": not_a_number,
     "bad-samples": bad_samples,
+    "one-bad-each": one_bad_each,
     "fenced": unharmed,
     "no-picture": unharmed,
 }
@@ -217,6 +224,17 @@ def test_a_bad_sample_is_told_by_the_worker_that_saw_it(base, outcomes):
     run = RunDir(base / "runs" / "bad-samples")
 
     assert [event["key"] for event in read_events(run) if event["type"] == "bad-sample"] == ["torn"] * 3
+
+
+def test_bad_samples_of_all_workers_are_counted_once_each(base, outcomes):
+    run = RunDir(base / "runs" / "one-bad-each")
+
+    want = {"seen": 4 * STEPS, "bad": {"cut-off": 1, "damaged": 1}}
+    assert json.loads(run.report.read_text())["samples"] == want
+    assert [line["samples"]["seen"] for line in numbers(run)] == [4, 8, 12, 16]
+    assert numbers(run)[-1]["samples"] == want
+    told = [(event["key"], event["kind"]) for event in read_events(run) if event["type"] == "bad-sample"]
+    assert sorted(told) == [("of worker 0", "cut-off"), ("of worker 1", "damaged")]
 
 
 if __name__ == "__main__":
