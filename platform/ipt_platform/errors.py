@@ -3,6 +3,7 @@
 An error says what was found, where, what was expected and the next step. Commands print the message without a traceback.
 """
 
+import errno
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -125,3 +126,18 @@ class CancelledRunError(IptError):
     """The run was stopped by its user, after committing a checkpoint."""
 
     exit_code = ExitCode.CANCELLED
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the operating system says of a disk that takes no more; trying again at once would not help."""
+
+
+def storage_failed(error: OSError, where: object = "") -> InfrastructureError:
+    """What a person is told when the operating system refuses to read or write.
+
+    Args:
+        error: what it said.
+        where: the place, where the error itself names none.
+    """
+    place, why = error.filename or where, error.strerror or str(error)
+    return InfrastructureError(f"{place}: storage failed: {why}" if place else f"storage failed: {why}")

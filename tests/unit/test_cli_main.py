@@ -5,8 +5,10 @@ import select
 import signal
 import subprocess
 import sys
+import tarfile
 
 import pytest
+from PIL import Image
 
 from ipt_platform import __version__, errors
 from ipt_platform.cli.main import main
@@ -141,7 +143,8 @@ def test_every_error_has_a_code_of_the_table():
     assert {kind.exit_code for kind in kinds} == set(table.values()) - {ExitCode.OK, ExitCode.BUG}
 
 
-def test_ctrl_c_ends_a_command_with_the_code_for_it(run):
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_ends_a_command_with_the_code_for_it(run, number, name):
     command = [sys.executable, "-c", "from ipt_platform.cli.main import main; main()", "logs", "--follow", "demo"]
     follower = subprocess.Popen(
         [*command, "--storage", run.path.parent], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -149,9 +152,26 @@ def test_ctrl_c_ends_a_command_with_the_code_for_it(run):
     with follower:
         assert follower.stdout and follower.stderr  # noqa: PT018
         assert select.select([follower.stdout], [], [], 60)[0], "it never showed the log"
-        assert follower.stdout.readline() == "first\n"
-        follower.send_signal(signal.SIGINT)
+        assert follower.stdout.readline() == "0 | first\n"
+        follower.send_signal(number)
         code = follower.wait(60)
         said = follower.stderr.read()
 
-    assert (code, said) == (ExitCode.CANCELLED, "stopped by Ctrl-C\n")
+    assert (code, said) == (ExitCode.CANCELLED, f"stopped by {name}\n")
+
+
+def test_a_full_disk_is_told_in_a_sentence(tmp_path):
+    """A limit on the size of files stands for the disk: the kernel refuses the write in the same way."""
+    picture = tmp_path / "p.png"
+    Image.effect_noise((64, 64), 50).convert("RGB").save(picture)
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for number in range(8):
+            tar.add(picture, f"{number}.png")
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (999, 999))"
+    code = f"{limited}; from ipt_platform.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "data", "index", tmp_path / "0.tar"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == ExitCode.INFRASTRUCTURE, done.stderr
+    assert done.stderr == "error: storage failed: File too large\n"

@@ -145,9 +145,34 @@ def test_what_is_logged_while_following_comes_once_and_to_the_last_line(tmp_path
         with path.open("a") as file:
             file.write(f"new {len(pauses)}\n")
 
-    seen = list(follow_lines({"0": follower}, lambda: len(pauses) < 3, sleep))
+    seen = list(follow_lines({"0": follower}, dict, lambda: len(pauses) < 3, sleep))
 
     assert seen == [("0", "new 1"), ("0", "new 2"), ("0", "new 3")]
+
+
+def test_a_rank_whose_log_appears_while_following_is_followed_too(run: RunDir):
+    for path in run.log_files(1).values():
+        path.unlink()
+    run.logs(1, 0).write_text("old\n")
+    followers = {"0": Follower(run.logs(1, 0), from_end=True)}
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        for rank in range(len(pauses)):
+            with run.logs(1, rank).open("a") as file:
+                file.write(f"rank {rank} says {len(pauses)}\n")
+
+    seen = list(follow_lines(followers, lambda: run.log_files(1), lambda: len(pauses) < 3, sleep))
+
+    assert seen == [
+        ("0", "rank 0 says 1"),
+        ("0", "rank 0 says 2"),
+        ("1", "rank 1 says 2"),
+        ("0", "rank 0 says 3"),
+        ("1", "rank 1 says 3"),
+        ("2", "rank 2 says 3"),
+    ]
 
 
 def on_a_terminal(run: RunDir) -> str:

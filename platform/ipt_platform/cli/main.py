@@ -3,8 +3,12 @@
 Commands are thin: they parse, call one service, print. Nothing heavy is imported before the command that needs it runs.
 """
 
+import contextlib
 import importlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -12,7 +16,7 @@ from typer.core import TyperGroup
 
 from ipt_platform import __version__
 from ipt_platform.cli.output import console, say
-from ipt_platform.errors import CancelledRunError, ExitCode, IptError
+from ipt_platform.errors import NO_ROOM, CancelledRunError, ExitCode, IptError, storage_failed
 
 COMMANDS = {
     "submit": "ipt_platform.cli.submit:submit",
@@ -78,7 +82,8 @@ def _main(
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; ends the process with a code of `errors.ExitCode`."""
     try:
-        app(arguments, prog_name="ipt-platform")
+        with _terminated_in_words():
+            app(arguments, prog_name="ipt-platform")
     except IptError as error:
         # who stops a run knows that it was no error
         _explain(str(error) if isinstance(error, CancelledRunError) else f"error: {error}")
@@ -86,6 +91,28 @@ def main(arguments: list[str] | None = None) -> Any:
     except KeyboardInterrupt:
         _explain(_STOPPED)
         sys.exit(ExitCode.CANCELLED)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _explain(f"error: {storage_failed(error)}")
+        sys.exit(ExitCode.INFRASTRUCTURE)
+
+
+@contextlib.contextmanager
+def _terminated_in_words() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that it clears up; a command may have a better answer of its own."""
+
+    def stop(number: int, frame: object) -> None:
+        raise CancelledRunError("stopped by SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(message: str) -> None:

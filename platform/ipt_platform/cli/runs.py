@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,29 +69,39 @@ def logs(
     tails = {name: _tail(path, lines, followers[name].position if follow else None) for name, path in files.items()}
     data = [{"rank": name, "path": str(files[name]), "lines": tail} for name, tail in tails.items()]
 
+    def appeared() -> dict[str, Path]:
+        return folder.log_files(number) if rank is None else {}
+
     def render(_: Console) -> None:
         for name, tail in tails.items():
-            _write(tail, name if len(files) > 1 else "")
+            _write(tail, name if rank is None and (follow or len(files) > 1) else "")
         if follow:
-            for name, line in follow_lines(followers, lambda: _running(folder, number), time.sleep):
-                _write([line], name if len(files) > 1 else "")
+            for name, line in follow_lines(followers, appeared, lambda: _running(folder, number), time.sleep):
+                _write([line], name if rank is None else "")
 
     emit({"run": folder.id, "attempt": number, "logs": data}, as_json, render)
 
 
 def follow_lines(
-    followers: dict[str, Follower], running: Callable[[], bool], sleep: Callable[[float], None], period: float = 0.5
+    followers: dict[str, Follower],
+    appeared: Callable[[], Mapping[str, Path]],
+    running: Callable[[], bool],
+    sleep: Callable[[float], None],
+    period: float = 0.5,
 ) -> Iterator[tuple[str, str]]:
     """New `(name, line)` of growing files until `running` says no; what was written before that still comes.
 
     Args:
-        followers: the files by name.
+        followers: the files by name; those that appear are added.
+        appeared: the files that are there by now; a new one is followed from its beginning.
         running: whether more is to be expected.
         sleep: waits so many seconds.
         period: seconds between two looks.
     """
     while True:
         more = running()
+        for name, path in appeared().items():
+            followers.setdefault(name, Follower(path))
         for name, follower in followers.items():
             for line in follower.poll():
                 yield name, line.decode(errors="replace")
