@@ -163,6 +163,27 @@ def test_a_stopped_run_goes_on_bit_for_bit(straight, base, tmp_path, damaged):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize(("at", "step"), [(3, 4), (5, 6)], ids=["in the middle", "after the last step"])
+def test_a_stop_during_an_evaluation_costs_nothing_but_that_evaluation(base, tmp_path, at, step):
+    job = job_of(evaluate__every=4, checkpoint__keep=9)
+    want, run = create(tmp_path, "want"), create(tmp_path, "again")
+    report = session(job, want, base).train()
+    with pytest.raises(CancelledRunError, match="enough for today"):
+        session(job, run, base, stopping(run, at=at)).train()
+    assert [event["step"] for event in events(run, "evaluated")] == [4][: step > 4]
+    assert list_checkpoints(run.path)[0].step == step
+
+    again = session(job, run, base).train()
+
+    assert [event["step"] for event in events(run, "resumed")] == [step]
+    assert [event["step"] for event in events(run, "evaluated")] == [4, 6]
+    assert [event["psnr"] for event in events(run, "evaluated")] == [event["psnr"] for event in events(want, "evaluated")]
+    assert again["sets"] == report["sets"]
+    assert files_of(run, 6) == files_of(want, 6)
+    best = [read_json(each.checkpoints / "step-6" / "state.json")["progress"]["best"] for each in (run, want)]
+    assert best[0] == best[1]
+
+
 def test_each_best_evaluation_so_far_has_a_checkpoint_and_the_best_is_kept(base, tmp_path):
     run = create(tmp_path, "best")
     # a learning rate at which the scores go up and down

@@ -91,12 +91,21 @@ def one_bad_each(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
         yield replace(batch, bad=[bad] if batch.step == 2 else [])
 
 
+def stopped_late(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    """Somebody asks for a stop during the last step: after the last question between steps."""
+    for batch in local_stream(maker, start, stop, processes=0):
+        if maker.rank == 1 and batch.step == STEPS - 1:
+            RunDir(Path(sys.argv[2]) / "runs" / "stopped-late").request_stop("enough for today")
+        yield batch
+
+
 SCENARIOS: dict[str, OpenStream] = {
     "unharmed": unharmed,
     "not-a-number": not_a_number,
     "bad-samples": bad_samples,
     "one-bad-each": one_bad_each,
     "fenced": unharmed,
+    "stopped-late": stopped_late,
     "no-picture": unharmed,
 }
 
@@ -210,6 +219,7 @@ FOUND = {
     "bad-samples": "TrainingError: step 2: 3 of 8 samples could not be used: 3 cut-off; that is more than data.max_bad 0.2 "
     "allows; for example 0.tar: torn: cut off. Run `ipt-platform data verify`",
     "fenced": "RefusedError: attempt 1 no longer owns run fenced",
+    "stopped-late": "CancelledRunError: enough for today",
     "no-picture": "DataError: test set test: b",
 }
 

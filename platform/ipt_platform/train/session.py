@@ -92,6 +92,7 @@ class Session:
         self.samples = SampleCount()
         self.new_samples = SampleCount()
         self.stop_reason = self.refused = self.last_bad = ""
+        self.evaluation_due = False
         self.verified = Verified()
         self.fence = place.run.fence(place.attempt)
         self.stage = -1
@@ -112,6 +113,8 @@ class Session:
             TrainingError: a loss was not finite, or more samples were bad than the job allows.
             RefusedError: a newer attempt owns the run.
         """
+        if self.evaluation_due and self.state.step < self.total:
+            self.milestone()
         finished = run_steps(
             self.state,
             self.stepper,
@@ -220,16 +223,27 @@ class Session:
             group["lr"] = group["peak_lr"] * factor
 
     def _evaluate(self) -> SetScores:
+        """Measure the sets, and see whether this is the best so far.
+
+        Raises:
+            CancelledRunError: somebody asked to stop; a checkpoint was committed, and who goes on from it evaluates first.
+        """
         if not self.testsets:
             return {}
-        scores = evaluate_together(
-            self.state.best_model,
-            self.testsets,
-            self.tasks,
-            self.job.evaluate.protocol,
-            self.place.workers,
-            sample_writer(self.place.run, self.state.step, self.job.train.samples),
-        )
+        try:
+            scores = evaluate_together(
+                self.state.best_model,
+                self.testsets,
+                self.tasks,
+                self.job.evaluate.protocol,
+                self.place.workers,
+                self._measured,
+            )
+        except CancelledRunError:
+            self.evaluation_due = True
+            self._commit()
+            raise
+        self.evaluation_due = False
         mean = mean_psnr(scores)
         if mean is not None and mean > self.best.get("psnr", float("-inf")):
             self.best = {"step": self.state.step, "psnr": mean}
@@ -238,6 +252,15 @@ class Session:
             self._tell(lambda: append_metrics(self.place.run, line))
             self._event("evaluated", step=self.state.step, psnr=mean)
         return scores
+
+    def _measured(self, *item: Any) -> None:
+        """After each picture that this worker measures: keep it as a sample, and stop if somebody asked for it.
+
+        Pictures can take long, so each worker looks for itself; what one of them raises, all hear.
+        """
+        sample_writer(self.place.run, self.state.step, self.job.train.samples)(*item)
+        if asked := self.place.run.stop_requested(self.place.attempt):
+            raise CancelledRunError(asked)
 
     def _commit(self) -> None:
         """The first worker commits a checkpoint; the others wait for it, and are refused together with it."""
@@ -265,6 +288,7 @@ class Session:
                 "images": state.images,
                 "samples": self.samples.to_dict(),
                 "best": self.best,
+                "evaluation_due": self.evaluation_due,
             },
         )
         commit(run.checkpoints, state.step, files, self.fence, self.place.attempt)
@@ -290,6 +314,7 @@ class Session:
         state.step, state.images = saved["step"], progress["images"]
         state.seconds, state.waited = progress["seconds"], progress["waited"]
         self.samples, self.best = SampleCount.from_dict(progress["samples"]), progress["best"]
+        self.evaluation_due = progress.get("evaluation_due", False)
         self._event("resumed", step=state.step, checkpoint=checkpoint.name)
 
     def _report(self, scores: SetScores) -> dict[str, Any]:
