@@ -69,7 +69,7 @@ class Command:
         self.out, self.err = (place.folder / f"{number}.{stream}" for stream in ("out", "err"))
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = psutil.Popen(
-                [Path(sys.executable).with_name("ipt-platform"), *arguments],
+                [place.program, *arguments],
                 cwd=place.folder,
                 env=place.environment,
                 stdin=subprocess.DEVNULL,
@@ -132,6 +132,8 @@ class Command:
 class Workplace:
     """A folder with shards, test pictures and job.yaml, in which commands run."""
 
+    program = Path(sys.executable).with_name("ipt-platform")
+
     def __init__(self, folder: Path, temporary: Path):
         self.folder, self.temporary = folder, temporary
         # Ray's settings of whoever runs the tests are not ours; one thread each makes numbers repeat.
@@ -174,9 +176,9 @@ class Workplace:
             command.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def workplace(tmp_path_factory) -> Iterator[Workplace]:
-    """Where the jobs of a test file run; none of their processes outlives it."""
+    """Where jobs run; none of their processes outlives the tests."""
     temporary = Path(tempfile.mkdtemp(prefix="t"))  # short: Ray's sockets lie below it
     place = Workplace(tmp_path_factory.mktemp("workplace"), temporary)
     try:

@@ -12,7 +12,7 @@ from ipt_platform.cli.output import Json, console, duration, emit, say, table
 from ipt_platform.cluster.submit import prepare_run, total_steps
 from ipt_platform.cluster.submit import submit as run_job
 from ipt_platform.data.bad import samples_in_words
-from ipt_platform.errors import CancelledRunError
+from ipt_platform.errors import CancelledRunError, InfrastructureError
 from ipt_platform.evaluate.report import rows_of
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.load import load_job
@@ -36,8 +36,8 @@ def submit(
         watch = RunWatch(run, live)
         try:
             report = run_job(job, run, watch.until, Path())
-        except CancelledRunError as error:
-            raise CancelledRunError(f"{error}; {go_on}") from error
+        except (CancelledRunError, InfrastructureError) as error:
+            raise type(error)(f"{str(error).rstrip('.')}; {go_on}") from error
     emit({"run": run.id, "path": str(run.path), **report}, as_json, lambda to: _render(to, run, report))
 
 

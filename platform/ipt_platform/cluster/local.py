@@ -1,19 +1,17 @@
 """The Ray that lives as long as one command: loopback only, with a token of its own, its files in a folder of its own."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from ipt_platform.errors import CancelledRunError, InfrastructureError, RefusedError
+from ipt_platform.cluster.folder import session_folder
+from ipt_platform.errors import InfrastructureError
 from ipt_platform.train.driver import POLL_SECONDS
 
 OBJECT_STORE_BYTES = 256 << 20
@@ -22,7 +20,6 @@ OBJECT_STORE_BYTES = 256 << 20
 LOOPBACK = "127.0.0.2"
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_LOCK = "owner.lock"
 
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": POLL_SECONDS,
@@ -36,20 +33,24 @@ _ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def connected(cpus: float, gpus: float, log: Path) -> Iterator[None]:
+def connected(cpus: float, gpus: float, log: Path, folder: Path | None = None) -> Iterator[None]:
     """Be connected to Ray: to the cluster of RAY_ADDRESS, else to one that starts and ends here.
 
     Args:
         cpus: CPU slots an embedded Ray must have; slots are promises, so it may have more than the machine has cores.
         gpus: GPUs it must have.
         log: where what Ray says goes.
+        folder: where the files of an embedded Ray go; by default a new folder that is removed at the end.
+
+    Raises:
+        InfrastructureError: the cluster cannot be reached, or Ray does not start.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
     with contextlib.ExitStack() as stack:
         stack.enter_context(_logged_to(log))
         settings: dict[str, Any] = {}
         if not os.environ.get("RAY_ADDRESS"):
-            settings = _embedded(cpus, gpus, stack.enter_context(_session_folder(log.with_name("ray"))))
+            settings = _embedded(cpus, gpus, folder or stack.enter_context(session_folder(log.with_name("ray"))).path)
         stack.callback(ray.shutdown)
         _start(settings)
         yield
@@ -84,44 +85,6 @@ def _start(settings: dict[str, Any]) -> None:
         address = os.environ.get("RAY_ADDRESS")
         where = f"at RAY_ADDRESS={address} cannot be reached" if address else "did not start on this machine"
         raise InfrastructureError(f"Ray {where}: {error}") from error
-
-
-@contextlib.contextmanager
-def _session_folder(kept: Path) -> Iterator[Path]:
-    """A folder for the files of an embedded Ray, removed at the end; `kept` is where its logs go after an error."""
-    _remove_orphans()
-    # Unix sockets below it must stay under 108 bytes, so the folder's path is short.
-    folder = Path(tempfile.mkdtemp(prefix="ipt-"))
-    # Locked before it has the name that others look for; the kernel unlocks it when this process ends, however it ends.
-    lock = (folder / ".owner").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    (folder / ".owner").rename(folder / _LOCK)
-    try:
-        yield folder
-    except Exception as error:
-        if not isinstance(error, CancelledRunError | RefusedError):
-            _keep_logs(folder, kept)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
-
-
-def _remove_orphans() -> None:
-    """Remove the folders of those that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"ipt-*/{_LOCK}"):
-        with contextlib.suppress(OSError), path.open("r+") as lock:  # locked, another user's, or just removed
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def _keep_logs(folder: Path, kept: Path) -> None:
-    logs = folder / "session_latest" / "logs"
-    for path in logs.rglob("*"):
-        if path.is_file() and path.stat().st_size:
-            target = kept / path.relative_to(logs)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
 
 
 @contextlib.contextmanager

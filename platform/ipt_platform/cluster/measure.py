@@ -11,6 +11,7 @@ from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.evaluate.testset import open_testsets
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.observe.events import append_event
+from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.restore.model import choose_device, find_weights
 from ipt_platform.spec.job import EvaluateJob
@@ -21,8 +22,14 @@ SAMPLES = 3
 """Triptychs written per set and task."""
 
 
-def measure(job: EvaluateJob, run: RunDir, base: Path) -> dict[str, Any]:
+def measure(job: EvaluateJob, run: RunDir, base: Path, leader: Process | None = None) -> dict[str, Any]:
     """Measure, and write the run's report and pictures.
+
+    Args:
+        job: what to measure.
+        run: its run.
+        base: what relative paths of the job are relative to.
+        leader: who leads the attempt; this process by default.
 
     Returns:
         The content of report.json; steps, seconds, rate and share of waiting are those of the training that made the
@@ -33,7 +40,7 @@ def measure(job: EvaluateJob, run: RunDir, base: Path) -> dict[str, Any]:
         CheckpointError: the checkpoint is damaged.
         DataError: a picture does not decode.
     """
-    attempt = run.new_attempt()
+    attempt = run.new_attempt(leader)
     append_event(run, "started", attempt, step=0)
     try:
         report = _measure(job, run, base)

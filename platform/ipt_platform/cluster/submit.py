@@ -1,24 +1,25 @@
 """Give a job a run, or go on with the run it has, and follow it to its end."""
 
-import signal
-import threading
+import contextlib
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ipt_platform.checkpoint.durable import replace_file
-from ipt_platform.cluster.local import connected
-from ipt_platform.cluster.measure import measure
-from ipt_platform.errors import CancelledRunError, RefusedError
+from ipt_platform.cluster.driver import driver
+from ipt_platform.cluster.folder import session_folder
+from ipt_platform.cluster.stop import Stop, listening
+from ipt_platform.errors import CancelledRunError, InfrastructureError, RefusedError, storage_failed
 from ipt_platform.evaluate.report import read_report
-from ipt_platform.observe.events import append_event
+from ipt_platform.observe.events import ENDINGS, append_event, read_events
+from ipt_platform.observe.process import this_process
 from ipt_platform.observe.rundir import RunDir, create
 from ipt_platform.observe.status import run_status
 from ipt_platform.spec.job import EvaluateJob, TrainJob
 from ipt_platform.spec.load import dump_job, job_diff, load_job
-from ipt_platform.train.driver import run_training
 
 Watch = Callable[[Callable[[float], bool]], None]
 """Shows a run until the function it is given, called with seconds to wait, says that it is over."""
@@ -39,12 +40,14 @@ def prepare_run(job: TrainJob | EvaluateJob, run_id: str | None) -> RunDir:
 
     Raises:
         RefusedError: the run was started with another job (the difference is named), or is running now.
+        InfrastructureError: the storage cannot be written.
     """
-    run = create(job.storage, run_id or new_run_id(job))
-    if not run.job.exists():
-        replace_file(run.job, dump_job(job).encode())
-        append_event(run, "created", 0, steps=total_steps(job))
-        return run
+    with _storage(Path(job.storage)):
+        run = create(job.storage, run_id or new_run_id(job))
+        if not run.job.exists():
+            replace_file(run.job, dump_job(job).encode())
+            append_event(run, "created", 0, steps=total_steps(job))
+            return run
     changes = job_diff(load_job(run.job).job, job)
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
@@ -59,69 +62,59 @@ def prepare_run(job: TrainJob | EvaluateJob, run_id: str | None) -> RunDir:
 
 
 def submit(job: TrainJob | EvaluateJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]:
-    """Bring a run to its end: training on this process's Ray, an evaluation in this process.
+    """Bring a run to its end, in a process of its own that ends with this one.
 
     A run that is already finished is only reported. SIGINT and SIGTERM ask a training to commit a checkpoint and stop; a
-    second one ends it at once.
+    second one, or one that comes before training has begun, ends it at once.
 
     Returns:
         The content of report.json.
 
     Raises:
-        CancelledRunError, TrainingError, RefusedError, InfrastructureError: as `train.driver.run_training`.
+        CancelledRunError, TrainingError, RefusedError: as `train.driver.run_training`.
+        InfrastructureError: as there, or Ray or the process that used it died, or the storage failed.
         NotFoundError, CheckpointError, DataError: as `cluster.measure.measure`.
     """
-    if run_status(run).state == "finished":
-        return read_report(run.report)
-    if isinstance(job, EvaluateJob):
-        return measure(job, run, base)
-    cluster, data = job.cluster, job.data
-    stream = data.cpus if data.carrier == "ray" else 0
-    cpus, gpus = cluster.workers * (cluster.cpus_per_worker + stream), cluster.workers * cluster.gpus_per_worker
-    with connected(cpus, gpus, run.logs(run.current_attempt() + 1, "driver")):
-        _in_background(lambda: run_training(job, run, base), run, watch)
+    if run_status(run).state != "finished":
+        with _storage(run.path):
+            _bring_to_its_end(job, run, watch, base)
     return read_report(run.report)
 
 
-def _in_background(work: Callable[[], None], run: RunDir, watch: Watch) -> None:
-    """Do the work in a thread, so that this one can watch and hear signals; raises what the work raises."""
-    over, failure = threading.Event(), []
+def _bring_to_its_end(job: TrainJob | EvaluateJob, run: RunDir, watch: Watch, base: Path) -> None:
+    before, leader = run.current_attempt(), this_process()
+    log = run.logs(before + 1, "driver")
+    embedded = isinstance(job, TrainJob) and not os.environ.get("RAY_ADDRESS")
+    stop = Stop(run, lambda: run.attempt_of(leader, before), gently=isinstance(job, TrainJob))
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(listening(stop))
+            folder = stack.enter_context(session_folder(log.with_name("ray"))) if embedded else None
+            own = stack.enter_context(driver(run, base, leader, folder, log))
+            watch(lambda seconds: own.over(seconds) or stop.at_once())
+            if not own.over(0):
+                raise stop.error()
+            own.check()
+    except (CancelledRunError, InfrastructureError) as error:
+        _tell_ending(run, stop.own_attempt(), error)
+        raise
 
-    def body() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failure.append(error)
-        finally:
-            over.set()
 
-    with _stoppable(run):
-        threading.Thread(target=body, name="training", daemon=True).start()
-        watch(over.wait)
-    if failure:
-        raise failure[0]
+def _tell_ending(run: RunDir, attempt: int | None, error: CancelledRunError | InfrastructureError) -> None:
+    """Write an ending for an attempt that could not do so itself."""
+    if attempt is None or any(event["type"] in ENDINGS and event["attempt"] == attempt for event in read_events(run)):
+        return
+    # Neither another attempt's taking over nor a full disk is the reason to give.
+    with contextlib.suppress(RefusedError, OSError), run.fence(attempt)():
+        append_event(run, "cancelled" if isinstance(error, CancelledRunError) else "failed", attempt, reason=str(error))
 
 
 @contextmanager
-def _stoppable(run: RunDir) -> Iterator[None]:
-    """The first signal asks the run to stop, the second one stops this process."""
-    asked: list[int] = []
-    attempts_before = run.current_attempt()
-
-    def stop(number: int, frame: object) -> None:
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        if asked or run.current_attempt() == attempts_before:
-            raise CancelledRunError(f"stopped at once by {name}, without a checkpoint of its own")
-        asked.append(number)
-        run.request_stop(f"stopped by {name}")
-        append_event(run, "stop-requested", run.current_attempt(), reason=f"{name}; once more to stop at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+def _storage(path: Path) -> Iterator[None]:
+    """What the storage refuses is told in a sentence; a reader of our own output that went away is no storage."""
     try:
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise storage_failed(error, path) from error

@@ -1,4 +1,4 @@
-"""Who leads an attempt: a process, named so that another process can tell whether it is still there."""
+"""Processes, named so that another process can tell whether they are still there; the leader of an attempt is one."""
 
 import os
 import socket
@@ -34,7 +34,28 @@ class Process:
 
 def this_process() -> Process:
     """The process that calls."""
-    return Process(socket.gethostname(), os.getpid(), _space(), _born(os.getpid()))
+    return process(os.getpid())
+
+
+def process(pid: int) -> Process:
+    """The process that has this number on this machine now."""
+    return Process(socket.gethostname(), pid, _space(), _born(pid))
+
+
+def living(session: int) -> dict[int, str]:
+    """The names of the living processes of a session, by number; {} where there is no /proc.
+
+    A session is a process that called setsid, and all that came of it, however often its parents ended in between.
+
+    Args:
+        session: the number of that process.
+    """
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        name, fields = _stat(int(path.name))
+        if fields and fields[0] not in _GONE and int(fields[3]) == session:
+            found[int(path.name)] = name
+    return found
 
 
 def _space() -> str:
@@ -46,10 +67,19 @@ def _space() -> str:
 
 
 def _born(pid: int) -> int:
+    _, fields = _stat(pid)
+    return int(fields[19]) if fields and fields[0] not in _GONE else 0
+
+
+_GONE = "ZX"
+
+
+def _stat(pid: int) -> tuple[str, list[str]]:
+    """A process's program by name, and what follows it in its stat (state, parent, group, session, ...); ("", []): none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return 0
-    # The second field is the name of the program and may hold spaces and brackets; state is 3, the start time is 22.
-    fields = stat.rpartition(")")[2].split()
-    return 0 if fields[0] in "ZX" else int(fields[19])
+        return "", []
+    # The second field is the name and may hold spaces and brackets; state is 3, the session is 6, the start time is 22.
+    head, _, tail = stat.rpartition(")")
+    return head.partition("(")[2], tail.split()

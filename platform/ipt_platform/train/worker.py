@@ -1,6 +1,7 @@
 """What Ray Train runs in each worker: find out who we are, open the carrier, and hand over to the session."""
 
 import functools
+import inspect
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.data.stream import ray_stream
-from ipt_platform.errors import CancelledRunError, IptError, RefusedError, TrainingError
+from ipt_platform.errors import NO_ROOM, CancelledRunError, IptError, RefusedError, TrainingError, storage_failed
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import JOB, TrainJob
@@ -34,7 +35,8 @@ def train_worker(config: dict[str, Any]) -> None:
     failure to Ray: a restart would come to the same end. Everything else is raised, so that Ray replaces the workers.
 
     Args:
-        config: `job` (plain values), `run` (folder), `base` (what relative paths of the job are relative to).
+        config: `job` (plain values), `run` (folder), `base` (what relative paths of the job are relative to), `leader` (who
+            leads the attempt, plain values).
     """
     job = JOB.validate_python(config["job"])
     assert isinstance(job, TrainJob)
@@ -43,7 +45,7 @@ def train_worker(config: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     assert isinstance(device, torch.device)
     run = RunDir(Path(config["run"]))
-    attempt = workers.from_first(run.new_attempt() if workers.first else None)
+    attempt = workers.from_first(run.new_attempt(config["leader"]) if workers.first else None)
     _log_to(run.logs(attempt, workers.rank))
     # Ray has set the number already, from what it promised to this worker or from the environment of whoever submits.
     threads = max(1, int(job.cluster.cpus_per_worker))
@@ -51,13 +53,17 @@ def train_worker(config: dict[str, Any]) -> None:
     log.info("worker %d of %d on %s, %d thread%s", workers.rank, workers.world, device, threads, "s" if threads > 1 else "")
     place = Place(run, attempt, Path(config["base"]), workers, device)
     try:
-        Session(job, place, carrier_of(job), functools.partial(_distributed, workers=workers, device=device)).train()
+        Session(job, place, carrier_of(job), functools.partial(distributed, workers=workers, device=device)).train()
     except RefusedError as error:
         log.warning("%s", error)
     except (CancelledRunError, TrainingError) as error:
         log.warning("%s", error)
         if workers.first:
             _tell_ending(run, attempt, error)
+    except OSError as error:
+        log.exception("storage failed")
+        # On a disk that is full new workers would come to the same end; anything else may pass.
+        raise storage_failed(error, run.path) if error.errno in NO_ROOM else error from error
     except Exception:
         log.exception("ended by an error")
         raise
@@ -84,11 +90,18 @@ def carrier_of(job: TrainJob) -> OpenStream:
     return {"ray": through_ray, "local": from_processes}[data.carrier]
 
 
-def _distributed(model: nn.Module, workers: Workers, device: torch.device) -> nn.Module:
+def distributed(model: nn.Module, workers: Workers, device: torch.device) -> nn.Module:
+    """What is called in training: with several workers, the model with gradients averaged over them and buffers left alone."""
     if workers.world == 1:
         return model
     devices = [device] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False)
+    without: dict[str, Any] = {_BUFFERS: False}
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **without)
+
+
+# The name that torch 2.13 gave to what it called broadcast_buffers before: whether buffers are sent round at every step.
+_RENAMED = "forward_sync_buffers"
+_BUFFERS = _RENAMED if _RENAMED in inspect.signature(nn.parallel.DistributedDataParallel).parameters else "broadcast_buffers"
 
 
 def _log_to(path: Path) -> None:
