@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ipt_platform.data.degradations.base import Degradation
-from ipt_platform.data.pairs import TaskDraw, make_pair, quantize, turn, window
-from ipt_platform.data.rng import keyed_rng
+from ipt_platform.data.pairs import TaskDraw, make_pair, quantize, turn, turned_window, window
+from ipt_platform.data.rng import keyed_digest, keyed_rng
 
 
 class Nothing(Degradation):
@@ -133,6 +133,28 @@ def test_a_window_beyond_the_picture_shows_its_reflection(place):
     padded = np.pad(picture(), ((20, 20), (20, 20), (0, 0)), mode="reflect")
 
     assert np.array_equal(window(picture(), top, left, 13), padded[top + 20 :, left + 20 :][:13, :13])
+
+
+@pytest.mark.parametrize("how", [(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)])
+def test_to_cut_and_turn_is_to_turn_and_cut(how):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    turned = turn(pixels, *how)
+    for side in (1, 4, 9, 16):
+        for top in range(-3, turned.shape[0] - side + 4):
+            for left in range(-3, turned.shape[1] - side + 4):
+                found = turned_window(pixels, how, top, left, side)
+
+                assert np.array_equal(found, window(turned, top, left, side))
+                assert found.flags.c_contiguous
+                assert found.dtype == np.uint8
+
+
+def test_a_generator_is_philox_under_its_digest():
+    key = int.from_bytes(keyed_digest(16, 1, 2, 3, 4, "denoise"), "little")
+
+    expected = np.random.Generator(np.random.Philox(key=key)).random(100)
+
+    assert np.array_equal(keyed_rng(1, 2, 3, "denoise", 4).random(100), expected)
 
 
 def test_generators_depend_on_every_part_of_their_key():

@@ -6,6 +6,7 @@ Content is a pure function of (seed, step) and the pictures: never of workers, o
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from ipt_platform.data.bad import Bad
@@ -98,11 +99,11 @@ def make_pair(picture: np.ndarray, patch: int, draw: TaskDraw, rng: np.random.Ge
         rng: Where every choice comes from (`keyed_rng`).
     """
     crop = draw_crop(picture.shape[0], picture.shape[1], patch, rng)
-    turned = turn(_at_least(picture, patch), *crop.turn)
-    height, width = turned.shape[:2]
+    whole = _at_least(picture, patch)
+    height, width = turn(whole, *crop.turn).shape[:2]
     margin = draw.degradation.margin
     top, left = crop.top - margin, crop.left - margin
-    context = window(turned, top, left, patch + 2 * margin)
+    context = turned_window(whole, crop.turn, top, left, patch + 2 * margin)
     degraded, drawn = draw.degradation(
         np.divide(context, 255, dtype=np.float32), rng, Frame(height=height, width=width, top=top, left=left)
     )
@@ -124,7 +125,7 @@ def crop_pair(halves: np.ndarray, patch: int, task: str, key: str, rng: np.rando
         rng: Where every choice comes from (`keyed_rng`).
     """
     crop = draw_crop(halves.shape[1], halves.shape[2], patch, rng)
-    degraded, clean = (window(turn(_at_least(half, patch), *crop.turn), crop.top, crop.left, patch) for half in halves)
+    degraded, clean = (turned_window(_at_least(half, patch), crop.turn, crop.top, crop.left, patch) for half in halves)
     params = crop.params(task, {"pair": key})
     return Pair(degraded=np.divide(degraded, 255, dtype=np.float32), clean=clean, params=params)
 
@@ -134,6 +135,25 @@ def turn(picture: np.ndarray, transpose: bool, flip_rows: bool, flip_columns: bo
     if transpose:
         picture = picture.transpose(1, 0, 2)
     return picture[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def turned_window(picture: np.ndarray, how: tuple[bool, bool, bool], top: int, left: int, side: int) -> np.ndarray:
+    """`window` of the picture as `turn` has it. Cut out first and turned afterwards, by OpenCV, which takes a tenth of the time
+    that numpy takes to copy against the order of memory.
+    """
+    transpose, flip_rows, flip_columns = how
+    height, width = picture.shape[1::-1] if transpose else picture.shape[:2]
+    if not (0 <= top <= height - side and 0 <= left <= width - side):
+        return window(turn(picture, *how), top, left, side)
+    row, column = height - top - side if flip_rows else top, width - left - side if flip_columns else left
+    if transpose:
+        row, column = column, row
+    pixels = picture[row : row + side, column : column + side]
+    if transpose:
+        pixels = cv2.transpose(pixels)
+    if flip_rows or flip_columns:
+        return np.asarray(cv2.flip(pixels, -1 if flip_rows and flip_columns else int(flip_columns)), np.uint8)
+    return np.ascontiguousarray(pixels, np.uint8)
 
 
 def window(picture: np.ndarray, top: int, left: int, side: int) -> np.ndarray:

@@ -1,8 +1,11 @@
 """Random generators that know where they stand, not what ran before them."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import DTypeLike
 
 
 def keyed_rng(seed: int, epoch: int, sample: int, task: str, copy: int = 0) -> np.random.Generator:
@@ -18,9 +21,18 @@ def keyed_rng(seed: int, epoch: int, sample: int, task: str, copy: int = 0) -> n
         task: Name of the task the crop is degraded for.
         copy: Which of the task's crops of this picture, from 0.
     """
-    return np.random.Generator(
-        np.random.Philox(key=int.from_bytes(keyed_digest(16, seed, epoch, sample, copy, task), "little"))
-    )
+    key: Any = _Key(keyed_digest(16, seed, epoch, sample, copy, task))  # numpy takes it, its annotations do not say so
+    return np.random.Generator(np.random.Philox(key))
+
+
+class _Key(ISeedSequence):
+    """A digest in the place of a seed: the same as `Philox(key=...)`, which first gathers entropy that it has no use for."""
+
+    def __init__(self, digest: bytes):
+        self.digest = digest
+
+    def generate_state(self, n_words: int, dtype: DTypeLike = np.uint32) -> np.ndarray:
+        return np.frombuffer(self.digest, dtype)[:n_words]
 
 
 def keyed_digest(size: int, *key: int | str) -> bytes:
