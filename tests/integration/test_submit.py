@@ -15,7 +15,7 @@ from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 
 STEPS = 14
-REPORT = {"protocol", "sets", "parameters", "steps", "seconds", "images_per_second", "data_wait_share"}
+REPORT = {"protocol", "sets", "parameters", "steps", "seconds", "images_per_second", "data_wait_share", "samples"}
 OWN_LINE = re.compile(rf"run [a-z0-9-]+ in |({'|'.join(EVENT_TYPES)})\b")
 
 
@@ -76,6 +76,8 @@ def test_the_report_and_the_pictures_are_whole(run):
     report = read_json(run.report)
     assert report.keys() == REPORT
     assert report["steps"] == STEPS
+    assert report["samples"] == {"seen": report["samples"]["seen"], "bad": {}}
+    assert report["samples"]["seen"] >= STEPS
     assert report["parameters"]["backbone"] > 0
     assert report["parameters"]["bias"].keys() == {"denoise", "deblur"}
     for task in ("denoise", "deblur"):
