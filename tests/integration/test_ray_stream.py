@@ -32,7 +32,8 @@ DRAWS = (
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photos")
+    folder = tmp_path_factory.mktemp("stream") / "photos"
+    folder.mkdir()
     rng = np.random.default_rng(5)
     for number in range(9):
         pixels = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)

@@ -26,7 +26,8 @@ FONT = ImageFont.load_default(13)
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> ShardSet:
-    folder = tmp_path_factory.mktemp("photos")
+    folder = tmp_path_factory.mktemp("sheet") / "photos"
+    folder.mkdir()
     for number in range(5):
         pixels = np.random.default_rng(number).integers(0, 256, (50, 60 + number, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
