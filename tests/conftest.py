@@ -16,11 +16,16 @@ import psutil
 import pytest
 import typer
 import yaml
+from hypothesis import settings
 from PIL import Image
 
 from ipt_platform.cli.main import app
 from ipt_platform.data.pack import pack
 from ipt_platform.observe.rundir import RunDir
+
+# How long an example takes says nothing of whether the code is right: machines are slow at times.
+settings.register_profile("ipt", deadline=None)
+settings.load_profile("ipt")
 
 HANG = 180  # seconds after which something that should happen is taken for hanging
 

@@ -21,7 +21,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return commit(tmp_path_factory.mktemp("run"), 4, files, nullcontext)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_changed_bit_and_no_cut_goes_unnoticed(checkpoint: Path, data: st.DataObject):
     paths = sorted(path for path in checkpoint.rglob("*") if path.is_file())
@@ -62,7 +62,7 @@ def written(run: Path, states: dict[int, str]) -> Iterator[int]:
             yield step
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(states=fleets(), keep=st.integers(1, 4), best=st.sets(st.integers(0, 20), max_size=2))
 def test_prune_keeps_what_a_resume_needs(states: dict[int, str], keep: int, best: set[int]):
     run = Path(tempfile.mkdtemp())

@@ -85,7 +85,7 @@ def joined(batches):
 
 
 @given(st.integers(0, 2**40), st.integers(0, SCHEDULE.total_steps - 1), st.sampled_from([2, 4]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_workers_together_make_what_one_makes_alone(shards, seed, step, world):
     alone = maker(shards, seed).make(step)
     shares = [maker(shards, seed, rank, world).make(step) for rank in range(world)]
@@ -94,7 +94,7 @@ def test_workers_together_make_what_one_makes_alone(shards, seed, step, world):
 
 
 @given(st.permutations(range(SCHEDULE.total_steps)), st.sampled_from([0, 10_000, 1 << 20]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_order_and_cache_and_process_make_no_difference(shards, order, cache_bytes):
     out_of_order = maker(shards, cache_bytes=cache_bytes)
     made = {step: packed(out_of_order.make(step)) for step in order}
@@ -107,7 +107,7 @@ def test_order_and_cache_and_process_make_no_difference(shards, order, cache_byt
 
 
 @given(st.integers(0, 2**40), st.integers(0, SCHEDULE.total_steps - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_batch_survives_its_journey(shards, seed, step):
     made = maker(shards, seed)
     pixels = np.zeros(made.room(step) + 100, np.uint8)
@@ -126,7 +126,7 @@ def test_a_batch_survives_its_journey(shards, seed, step):
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_batch_that_is_cut_off_is_refused(shards, data):
     room = maker(shards).room(0)
 

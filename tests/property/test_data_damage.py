@@ -24,7 +24,7 @@ from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.scan import ensure_index
 from ipt_platform.errors import BadPictureError, DataError
 
-SHARED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ODD = [0, -1, 1, 511, 10**9, 2**31, 2**63, 10**30, 1.5, True, None, "", "x", "../x", "\x1b[2J", "n" * 3000, "0" * 64, [], {}]
 
 json_values = st.sampled_from(ODD) | st.recursive(

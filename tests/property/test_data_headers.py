@@ -32,7 +32,7 @@ def outcome(function, data):
 
 
 @given(st.sampled_from(SEEDS), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damaged_pictures_decode_as_announced_or_are_refused(seed, data):
     damaged = bytearray(seed)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -46,7 +46,7 @@ def test_damaged_pictures_decode_as_announced_or_are_refused(seed, data):
 
 
 @given(st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8X"]), st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_bytes_are_a_header_or_refused(start, rest):
     header = outcome(probe, start + rest)
 
@@ -54,6 +54,6 @@ def test_random_bytes_are_a_header_or_refused(start, rest):
 
 
 @given(st.sampled_from([b"II*\0", b"MM\0*", b""]), st.binary(max_size=100))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_metadata_is_an_orientation(start, rest):
     assert exif_orientation(start + rest) in range(1, 9)

@@ -78,7 +78,7 @@ def maker(pictures: ShardSet, pairs: ShardSet, seed: int = 0, rank: int = 0, wor
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(0, 2**40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_both_halves_are_turned_and_cut_alike(height, width, patch, sample):
     halves = np.stack([marked(0, height, width, 1), marked(0, height, width, 0)])
 
@@ -105,7 +105,7 @@ def test_every_turn_and_place_comes(pairs, pictures):
 
 
 @given(st.integers(0, 2**40), st.integers(0, SCHEDULE.total_steps - 1), st.sampled_from([1, 2, 4]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_pairs_are_a_function_of_seed_and_step(pairs, pictures, seed, step, world):
     alone = maker(pictures, pairs, seed).make(step)
     shares = [pickle.loads(pickle.dumps(maker(pictures, pairs, seed, rank, world))).make(step) for rank in range(world)]

@@ -54,7 +54,7 @@ def trainings(draw: st.DrawFn) -> Training:
 
 
 @given(trainings())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_samples_are_the_same_however_training_was_interrupted(training: Training):
     total = training.schedule.total_steps
     with tempfile.TemporaryDirectory() as folder:

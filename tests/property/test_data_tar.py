@@ -66,7 +66,7 @@ def by_tarfile(data: bytes) -> list[TarMember]:
     st.lists(st.tuples(names, st.sampled_from([tarfile.REGTYPE] * 6 + SPECIAL), st.binary(max_size=1500)), max_size=8),
     st.sampled_from(FORMATS),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_members_are_those_that_tarfile_finds(members, form):
     members = [(name, kind, data if kind in (tarfile.REGTYPE, b"V") else b"") for name, kind, data in members]
     try:
@@ -243,7 +243,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(damaged() | st.binary(max_size=3000) | st.sampled_from(SEEDS))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @example(b"")
 def test_a_damaged_tar_gives_members_within_it_one_after_another_or_is_refused_by_name(data):
     file, members = Watched(data), []
@@ -257,7 +257,7 @@ def test_a_damaged_tar_gives_members_within_it_one_after_another_or_is_refused_b
 
 
 @given(damaged())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_damaged_tar_is_indexed_truly_or_refused_by_name(tmp_path_factory, data):
     shard = tmp_path_factory.getbasetemp() / "damaged.tar"
     shard.write_bytes(data)

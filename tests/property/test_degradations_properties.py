@@ -51,7 +51,7 @@ def picture(size, seed):
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=seeds, size=sizes)
 def test_same_key_same_bytes_and_the_picture_is_left_alone(name, seed, size):
     degradation = build_degradation({"name": name})
@@ -71,7 +71,7 @@ def test_same_key_same_bytes_and_the_picture_is_left_alone(name, seed, size):
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=seeds, size=sizes)
 def test_params_after_json_rebuild_the_pair(name, seed, size):
     degradation = build_degradation({"name": name})
@@ -83,7 +83,7 @@ def test_params_after_json_rebuild_the_pair(name, seed, size):
 
 
 @pytest.mark.parametrize("name", [name for name in DEGRADATIONS if name not in NEVER_NOTHING])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=seeds, size=sizes)
 def test_zero_strength_is_the_identity(name, seed, size):
     clean = picture(size, seed)
@@ -93,7 +93,7 @@ def test_zero_strength_is_the_identity(name, seed, size):
     np.testing.assert_array_equal(degraded, clean)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds, size=sizes)
 def test_rain_only_brightens_and_stays_in_range(seed, size):
     clean = picture(size, seed)
@@ -105,7 +105,7 @@ def test_rain_only_brightens_and_stays_in_range(seed, size):
 
 
 @pytest.mark.parametrize("name", ["haze", "snow", "raindrop", "shadow", "moire"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds, size=sizes)
 def test_mixtures_of_light_stay_in_range(name, seed, size):
     degraded, _ = build_degradation({"name": name})(picture(size, seed), np.random.default_rng(seed))
@@ -115,7 +115,7 @@ def test_mixtures_of_light_stay_in_range(name, seed, size):
 
 
 @pytest.mark.parametrize(("objects", "flat"), [(0.5, 0), (0, 0), (0.5, 1)])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=seeds, top=st.integers(0, 60), left=st.integers(0, 50))
 def test_haze_of_a_crop_with_margin_is_the_crop_of_the_haze(objects, flat, seed, top, left):
     clean, size = picture((90, 80), seed), 30
@@ -131,7 +131,7 @@ def test_haze_of_a_crop_with_margin_is_the_crop_of_the_haze(objects, flat, seed,
 
 
 @pytest.mark.parametrize("spec", [{"name": "raindrop", "size": 3, "density": 0.005}, {"name": "moire", "strength": 0.3}])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=seeds, top=st.integers(0, 60), left=st.integers(0, 50))
 def test_drops_and_bands_have_their_places_in_the_whole_picture(spec, seed, top, left):
     clean, size = picture((90, 80), seed), 30
@@ -146,7 +146,7 @@ def test_drops_and_bands_have_their_places_in_the_whole_picture(spec, seed, top,
     np.testing.assert_allclose(crop, whole, atol=2e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.floats(0, 60), wander=st.floats(0, 6), shakes=st.floats(0, 5), seed=seeds)
 def test_kernels_are_non_negative_centred_and_sum_to_one(length, wander, shakes, seed):
     radius = kernel_radius(length)
@@ -161,7 +161,7 @@ def test_kernels_are_non_negative_centred_and_sum_to_one(length, wander, shakes,
     assert abs((kernel.sum(axis=0) * at).sum()) < 1e-4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(dy=st.floats(-3, 3), dx=st.floats(-3, 3), seed=seeds)
 def test_moving_a_path_moves_the_centroid_by_exactly_as_much(dy, dx, seed):
     path = shake_path(12.0, 2.0, 1.0, np.random.default_rng(seed)) + np.array((20, 22))
@@ -174,7 +174,7 @@ def test_moving_a_path_moves_the_centroid_by_exactly_as_much(dy, dx, seed):
     np.testing.assert_allclose(centroid, (20 + dy, 22 + dx), atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, count=st.integers(0, 60), height=st.integers(1, 9), width=st.integers(1, 9))
 def test_splat_is_the_definition_and_drops_what_lies_outside(seed, count, height, width):
     rng = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ deeps = sizes.map(lambda n: nn.Conv2d(n, n, 3, groups=n, bias=False, device="met
 nets = st.lists(linears | convs | deeps, min_size=1, max_size=6).map(nn.ModuleList)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(nets, st.integers(1, 50))
 def test_layouts_keep_their_limits(net: nn.ModuleList, rank: int):
     weights = dict(net.named_parameters())
@@ -38,7 +38,7 @@ def test_layouts_keep_their_limits(net: nn.ModuleList, rank: int):
         assert count_parameters(TaskBias(net, layout)) == layout_parameters(net, layout)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3), st.integers(1, 12))
 def test_a_bias_has_the_rank_it_says(n_out: int, n_in: int, kernel: int, rank: int):
     layer = nn.Conv2d(n_in, n_out, kernel, bias=False).double()

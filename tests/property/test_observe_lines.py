@@ -17,7 +17,7 @@ values = st.recursive(
 objects = st.dictionaries(st.text(max_size=5), values, max_size=3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(lines=st.lists(objects, max_size=5), later=objects, data=st.data())
 def test_a_cut_costs_at_most_the_line_it_falls_in(lines: list[dict], later: dict, data: st.DataObject):
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +37,7 @@ def test_a_cut_costs_at_most_the_line_it_falls_in(lines: list[dict], later: dict
         assert read_lines(path, tail=1) == [later]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60), max_size=6), data=st.data())
 def test_a_follower_hands_out_every_complete_line_once(content: bytes, cuts: list[int], data: st.DataObject):
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ stages = st.lists(
 
 
 @given(seeds, images, st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_picture_comes_exactly_once_per_epoch(seed, size, epoch):
     order = Plan(seed, size).indices(epoch * size, (epoch + 1) * size)
 
@@ -34,7 +34,6 @@ def test_permutation_is_a_bijection_at_the_edges_of_its_domain(size):
 
 
 @given(seeds, st.integers(20, 3000), st.integers(0, 50))
-@settings(deadline=None)
 def test_epochs_and_seeds_have_orders_of_their_own(seed, size, epoch):
     plan = Plan(seed, size)
     order = plan.indices(epoch * size, (epoch + 1) * size)
@@ -44,7 +43,6 @@ def test_epochs_and_seeds_have_orders_of_their_own(seed, size, epoch):
 
 
 @given(seeds, images, st.integers(0, 10**6), st.integers(0, 30))
-@settings(deadline=None)
 def test_a_stretch_of_the_plan_is_its_samples_one_by_one(seed, size, start, length):
     plan = Plan(seed, size)
 
@@ -55,7 +53,7 @@ def test_a_stretch_of_the_plan_is_its_samples_one_by_one(seed, size, start, leng
 
 
 @given(seeds, images, st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_substitutes_are_the_following_pictures_of_the_epoch(seed, size, i):
     plan = Plan(seed, size)
     epoch, position = divmod(i, size)
@@ -70,7 +68,6 @@ def test_every_other_picture_is_a_substitute_once():
 
 
 @given(stages, st.sampled_from([1, 2, 4]))
-@settings(deadline=None)
 def test_steps_take_the_samples_in_turn_whatever_the_number_of_workers(given_stages, world):
     schedule = Schedule(tuple(given_stages))
     taken = [

@@ -20,11 +20,19 @@ SCHEMA = jsonschema.Draft202012Validator(job_schema())
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=20)
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts.filter(lambda key: key != "<<"), inner, max_size=3),
-    max_leaves=12,
-)
+
+
+def values_of(floats: st.SearchStrategy[float]) -> st.SearchStrategy[Any]:
+    """Whatever YAML can say."""
+    return st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63) | floats | texts,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts.filter(lambda key: key != "<<"), inner, max_size=3),
+        max_leaves=12,
+    )
+
+
+plain = values_of(st.floats(allow_nan=False))
+finite = values_of(st.floats(allow_nan=False, allow_infinity=False))
 
 
 @st.composite
@@ -39,7 +47,7 @@ def train_jobs(draw: st.DrawFn) -> dict[str, Any]:
     )
     biased = [group for group in LAYER_GROUPS if group not in ("norm", "depthwise")]
     weights = st.integers(1, 64)
-    params = st.dictionaries(names.filter(lambda name: name != "name"), plain, max_size=2)
+    params = st.dictionaries(names.filter(lambda name: name != "name"), finite, max_size=2)
     uses = weights | st.fixed_dictionaries({}, optional={"weight": weights, "params": params})
     tasks = st.lists(names, min_size=1, max_size=4, unique=True) | st.dictionaries(names, uses, min_size=1, max_size=4)
     local = texts.filter(lambda text: not text.startswith("s3://"))

@@ -41,7 +41,7 @@ part = st.sampled_from(["*", "a.tar", "*.tar", "?.tar", "[ab].tar", "[!a].tar", 
 
 
 @given(st.lists(part, min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_globs_match_as_they_do_on_a_disk(tree, parts):
     pattern = "/".join(parts)
     on_disk = sorted(str(path.relative_to(tree)) for path in set(tree.glob(pattern)) if path.is_file())
@@ -69,7 +69,7 @@ def test_a_name_is_an_object_or_what_lies_below_it(key, found):
 
 
 @given(st.lists(st.sampled_from([*KEYS, "c.tar", "one/c.tar", "zz/a.tar"]), min_size=2, max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_many_names_are_found_one_by_one(keys):
     assert list(named(Listed(), [S3Path("b", key) for key in keys], ".tar")) == [
         [S3Path("b", key)] if key in KEYS else [] for key in keys
@@ -77,7 +77,7 @@ def test_many_names_are_found_one_by_one(keys):
 
 
 @given(st.binary(max_size=300), st.integers(1, 100))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_digests_are_those_that_s3_defines(tmp_path, data, part_size):
     file = tmp_path / "file"
     file.write_bytes(data)

@@ -35,7 +35,7 @@ def bytes_of(each: Range) -> bytes:
     st.lists(st.tuples(st.lists(wanted, max_size=12), st.lists(wanted, max_size=6)), max_size=5),
     st.integers(0, 9000),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_read_is_what_lies_there_and_no_more_is_kept_than_allowed(steps, limit):
     fetch = Fetcher()
     cache = RangeCache(fetch, limit)
@@ -48,7 +48,7 @@ def test_what_is_read_is_what_lies_there_and_no_more_is_kept_than_allowed(steps,
 
 
 @given(st.lists(wanted, min_size=1, max_size=20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_joined_ranges_cover_each_range_once(asked):
     spans = joined(asked)
 

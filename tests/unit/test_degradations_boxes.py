@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ipt_platform.data.degradations.boxes import box_pixels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 12), height=st.integers(1, 12), width=st.integers(1, 12))
 def test_pixels_are_those_that_lie_in_a_box_in_order(seed, count, height, width):
     rng = np.random.default_rng(seed)

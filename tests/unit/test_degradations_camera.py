@@ -23,7 +23,7 @@ def constant(*colour):
     return np.tile(np.array(colour, np.float32), (SIZE, SIZE, 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), low=st.floats(0, 1), high=st.floats(0, 1))
 def test_process_undoes_unprocess_highlights_and_all(seed, low, high):
     rng = np.random.default_rng(seed)

@@ -50,7 +50,7 @@ def test_the_order_of_the_steps_matters():
     assert (one < other).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds)
 def test_params_after_json_rebuild_the_pair_and_the_picture_is_left_alone(seed):
     nested = build_degradation(NESTED)
@@ -152,7 +152,7 @@ def test_a_file_is_as_much_smaller_as_every_pair_is():
         [SHAKE, {"name": "one-of", "choices": [[{**SHAKE, "probability": 0.5}, SHAKE], {"name": "haze", "flat": 0}]}],
     ],
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=seeds, top=st.integers(0, 40), left=st.integers(0, 20))
 def test_the_chain_of_a_crop_with_margin_is_the_crop_of_the_chain(spec, seed, top, left):
     clean, size = picture(seed, (70, 50)), 30
@@ -167,7 +167,7 @@ def test_the_chain_of_a_crop_with_margin_is_the_crop_of_the_chain(spec, seed, to
     np.testing.assert_allclose(crop, whole, atol=5e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(1, 12), width=st.integers(1, 12), top=st.integers(-30, 0), left=st.integers(-30, 0))
 def test_what_lies_outside_is_made_the_reflection_of_what_lies_inside(height, width, top, left):
     wide = np.pad(picture(1, (height, width)), ((30, 50), (30, 50), (0, 0)), mode="reflect")

@@ -100,7 +100,7 @@ def test_pillow_saves_the_same_picture(quality, subsampling):
 
 
 @pytest.mark.parametrize("subsampling", PILLOW)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_a_crop_with_margin_is_the_crop_of_the_whole_to_the_last_bit(subsampling, data, seed):
     height, width = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 90)))

@@ -64,7 +64,7 @@ def test_illumination_steps_at_outlines_and_drops_texture():
     assert light[20:60, :18].std() < 0.1 * clean[20:60, :18, 0].std()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_without_noise_nothing_gets_brighter(seed):
     clean = picture(seed, (30, 30))
@@ -101,7 +101,7 @@ def test_a_share_of_pairs_has_each_form():
     assert abs(sum("power" in params for params in drawn) - 500) < 4 * np.sqrt(2000 * 0.25 * 0.75)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), top=st.integers(0, 60), left=st.integers(0, 50))
 def test_a_crop_with_margin_is_the_crop_of_the_whole(seed, top, left):
     clean, size = picture(seed, (90, 80)), 30

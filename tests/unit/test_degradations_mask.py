@@ -22,7 +22,7 @@ def picture(height, width, seed=0):
 
 
 @pytest.mark.parametrize("shape", [{}, SCRATCHES, LETTERS])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, size=st.tuples(st.integers(1, 90), st.integers(1, 90)), share=st.floats(0, 0.9))
 def test_the_share_is_exact_and_only_the_mask_changes(shape, seed, size, share):
     clean = picture(*size, seed)
@@ -37,7 +37,7 @@ def test_the_share_is_exact_and_only_the_mask_changes(shape, seed, size, share):
     assert params["share"] == share
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, size=st.tuples(st.integers(1, 90), st.integers(1, 90)), share=st.floats(0, 0.45), sides=st.integers(1, 4))
 def test_outpainting_keeps_a_box_of_the_drawn_size(seed, size, share, sides):
     clean = picture(*size, seed)
@@ -122,7 +122,7 @@ def test_strokes_are_as_wide_as_asked(width):
 
 
 @pytest.mark.parametrize("kind", ["brush", "letters"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     key=seeds,
     width=st.floats(6, 60),

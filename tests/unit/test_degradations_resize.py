@@ -80,7 +80,7 @@ def test_constants_are_kept_everywhere_and_ramps_inside(scale):
 
 
 @pytest.mark.parametrize("kind", [*FILTERS.values(), IMRESIZE])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.integers(1, 40), step=st.floats(0.2, 9), seed=st.integers(0, 99))
 def test_weights_sum_to_one_and_places_lie_in_the_picture(kind, size, step, seed):
     centres = np.random.default_rng(seed).uniform(-3, size + 3, 20)
@@ -181,7 +181,7 @@ def test_what_an_enlarged_small_file_would_be_is_what_the_task_was_trained_on():
     np.testing.assert_allclose(imresize(np.divide(small, 255, dtype=np.float32), 4), degraded, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     scale=st.sampled_from([2, 3, 4]),
     height=st.integers(30, 75),
@@ -192,7 +192,7 @@ def test_a_crop_anywhere_loses_to_the_bit_what_the_whole_loses(scale, height, wi
     assert_crop_is_whole({"name": "low-resolution", "scale": scale}, height, width, place)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     scale=st.floats(0.15, 2),
     there=st.sampled_from([*FILTERS]),

@@ -167,7 +167,7 @@ VALUES = st.one_of(
     st.dictionaries(st.text("xyz_", min_size=1, max_size=30), VALUES, max_size=20),
     st.integers(194, 700),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_caption_keeps_to_its_place_and_nothing_is_lost_unsaid(task, params, width):
     params = {key: value for key, value in params.items() if key != "name"}
     lines = caption_lines(shown(task, **params), FONT, width)

@@ -115,6 +115,12 @@ def test_wrong_values_are_refused_by_the_model_and_by_the_schema(path, value):
         jsonschema.validate(job, job_schema(), cls=jsonschema.Draft202012Validator)
 
 
+@pytest.mark.parametrize("value", [float("inf"), [float("-inf")], {"min": 0, "max": float("nan")}], ids=repr)
+def test_parameters_are_finite(value):
+    with pytest.raises(ValidationError, match="expected a finite number"):
+        JOB.validate_python(with_value("tasks", {"denoise": {"params": {"sigma": value}}}))
+
+
 RIGHT = [
     ("seed", 2**63 - 1), ("name", "a" * 63), ("train.ema", None), ("train.optimizer.grad_clip", None),
     ("tasks", {"denoise": 2, "deblur": {"weight": 1, "params": {"sigma": {"min": 0, "max": 5}}}, "derain": None}),

@@ -1,5 +1,6 @@
 """What every specification model has in common, and the shorthands its fields use."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -33,6 +34,16 @@ Texts = Annotated[
 ]
 
 
+def _finite(value: Any) -> Any:
+    """What may stand in a field of any type: `allow_inf_nan` does not reach into it, and JSON has no such numbers."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for each in inner:
+        _finite(each)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"found {value}, expected a finite number")
+    return value
+
+
 def _not_the_family(params: dict[str, Any]) -> dict[str, Any]:
     if "name" in params:
         raise ValueError(f"'name' cannot be replaced (found {params['name']!r}): a task keeps its degradation")
@@ -40,7 +51,7 @@ def _not_the_family(params: dict[str, Any]) -> dict[str, Any]:
 
 
 # Parameters that replace some of a task's own; the degradation itself judges their names and ranges.
-Replacements = Annotated[dict[str, Any], AfterValidator(_not_the_family)]
+Replacements = Annotated[dict[str, Any], AfterValidator(_finite), AfterValidator(_not_the_family)]
 
 
 def named(value: Any) -> Any:
