@@ -26,7 +26,8 @@ from benchmarks.measure import Figure, count, finish, machine, note, parser, run
 from benchmarks.memory import Peak, ProcessTree
 from benchmarks.photos import Photos, packed, synthetic
 from benchmarks.sides import STREAMS, TASKS, Setting, bare, rate
-from ipt_platform.cluster.local import connected
+from ipt_platform.cluster.local import Slots, connected
+from ipt_platform.data.ahead import Ahead
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.stream import ray_stream
 from ipt_platform.errors import UsageError
@@ -84,7 +85,7 @@ def _rates(setting: Setting, arguments: argparse.Namespace) -> list[dict[str, An
             if side == "bare":
                 measured |= bare(setting, arguments.warm, arguments.seconds)
             elif side == "ray":
-                with _ray(arguments.cpus) as seconds:
+                with _ray(setting) as seconds:
                     measured |= {"ray_start_seconds": seconds}
                     measured |= rate(STREAMS[side], setting, arguments.warm, arguments.seconds)
             else:
@@ -94,10 +95,12 @@ def _rates(setting: Setting, arguments: argparse.Namespace) -> list[dict[str, An
 
 
 @contextmanager
-def _ray(cpus: int) -> Iterator[float]:
+def _ray(setting: Setting) -> Iterator[float]:
     """A Ray of our own; how long it took to start, seconds."""
+    ahead = Ahead.of(setting.maker(1).largest_room, setting.processes, setting.prefetch)
+    slots = Slots(setting.processes, store_bytes=ahead.store_bytes)
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, connected(cpus, 0, Path(folder) / "ray.log"):
+    with tempfile.TemporaryDirectory() as folder, connected(slots, Path(folder) / "ray.log"):
         yield time.perf_counter() - began
 
 
@@ -135,7 +138,7 @@ def _memory(setting: Setting, carrier: str) -> Iterator[dict[str, Any]]:
             peak, batches = _peak(local_stream(setting.maker(steps), 0, steps, setting.processes, setting.prefetch))
             spilled = 0
         else:
-            with _ray(setting.processes):
+            with _ray(setting):
                 stream = ray_stream(setting.maker(steps), 0, steps, setting.processes, setting.prefetch)
                 peak, batches = _peak(stream)
                 spilled = _spilled()

@@ -1,6 +1,7 @@
 """The Ray carrier on a real Ray: the bytes of the local carrier, in order, and errors in words instead of hangs."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from ipt_platform.cluster.local import connected
+from ipt_platform.cluster.local import Slots, connected
+from ipt_platform.data.ahead import BLOCK_STEPS, Ahead
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.degradations import build_degradation
@@ -17,7 +19,7 @@ from ipt_platform.data.pack import pack
 from ipt_platform.data.pairs import BatchMaker, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
-from ipt_platform.data.stream import BLOCK_STEPS, ray_stream
+from ipt_platform.data.stream import ray_stream
 from ipt_platform.errors import DataError, NotFoundError
 
 # More steps than a block holds, and a stage that ends in the middle of one.
@@ -44,7 +46,7 @@ def shards(tmp_path_factory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def ray_is_up(tmp_path_factory) -> Iterator[None]:
-    with connected(cpus=2, gpus=0, log=tmp_path_factory.mktemp("ray") / "driver.log"):
+    with connected(Slots(cpus=2), log=tmp_path_factory.mktemp("ray") / "driver.log"):
         yield
 
 
@@ -169,3 +171,34 @@ def test_an_error_comes_after_the_batches_before_it(shards, tmp_path, carrier):
 def test_an_error_of_another_kind_ends_the_stream_too(shards):
     with pytest.raises(ValueError, match=r"step \d+ is outside the schedule"):
         list(through_ray(maker_of(shards), TOTAL - 3, TOTAL + 2))
+
+
+@pytest.mark.usefixtures("ray_is_up")
+def test_a_stream_runs_no_further_ahead_than_it_says(shards, tmp_path):
+    own = copied(shards, tmp_path)
+    pictures = ShardSet.open(own)
+    schedule = Schedule((Stage(30 * BLOCK_STEPS, patch=16, images=1),))
+    maker = BatchMaker(shards=pictures, plan=Plan(3, pictures.images), schedule=schedule, draws=DRAWS, seed=3, cache_bytes=0)
+    ahead = Ahead.of(maker.largest_room, processes=1, prefetch=3)
+    stream = through_ray(maker, 0, schedule.total_steps)
+    next(stream)
+    actors = [each for each in psutil.Process().children(recursive=True) if "MapWorker" in " ".join(each.cmdline())]
+
+    until_idle(actors)
+    for shard in own:
+        shard.write_bytes(bytes(shard.stat().st_size))  # from now on, no picture can be read
+    steps = [0]
+    with pytest.raises(DataError):
+        steps.extend(batch.step for batch in stream)
+
+    assert ahead.blocks > 1
+    assert (ahead.blocks - 1) * ahead.steps < len(steps) <= ahead.blocks * ahead.steps + 1  # the first block is of one step
+
+
+def until_idle(processes: list[psutil.Process]) -> None:
+    """Wait until these processes have nothing to do."""
+    seen, still = -1.0, 0
+    while still < 10:
+        time.sleep(0.1)
+        now = sum(sum(each.cpu_times()[:2]) for each in processes)
+        seen, still = now, still + 1 if now <= seen + 0.01 else 0

@@ -20,7 +20,7 @@ from typing import Any
 
 from ipt_platform.cluster.driver import end_session
 from ipt_platform.cluster.folder import remove
-from ipt_platform.cluster.local import connected
+from ipt_platform.cluster.local import Slots, connected
 from ipt_platform.cluster.measure import measure
 from ipt_platform.errors import IptError, storage_failed
 from ipt_platform.observe.process import Process, living
@@ -28,6 +28,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import EvaluateJob, TrainJob
 from ipt_platform.spec.load import load_job
 from ipt_platform.train.driver import run_training
+from ipt_platform.train.setup import ahead_of
 
 SERVERS = ("gcs_server", "raylet")
 """What of an embedded Ray must live; names of processes."""
@@ -71,8 +72,7 @@ def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | 
     if isinstance(job, EvaluateJob):
         measure(job, run, base, leader)
         return link.tell(exit_code=0)
-    cpus, gpus = needed(job)
-    with connected(cpus, gpus, run.logs(run.current_attempt() + 1, "driver"), folder):
+    with connected(needed(job), run.logs(run.current_attempt() + 1, "driver"), folder):
         if folder:
             link.tell(servers={name: pid for pid, name in living(os.getpid()).items() if name in SERVERS})
         try:
@@ -83,11 +83,15 @@ def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | 
             link.tell(exit_code=error.exit_code, message=str(error))
 
 
-def needed(job: TrainJob) -> tuple[float, float]:
-    """CPU and GPU slots that a job takes."""
+def needed(job: TrainJob) -> Slots:
+    """What a job takes of a Ray."""
     cluster, data = job.cluster, job.data
-    stream = data.cpus if data.carrier == "ray" else 0
-    return cluster.workers * (cluster.cpus_per_worker + stream), cluster.workers * cluster.gpus_per_worker
+    cpus, store = (data.cpus, ahead_of(job).store_bytes) if data.carrier == "ray" else (0, 0)
+    return Slots(
+        cpus=cluster.workers * (cluster.cpus_per_worker + cpus),
+        gpus=cluster.workers * cluster.gpus_per_worker,
+        store_bytes=cluster.workers * store,
+    )
 
 
 def _end_with(link: socket.socket, folder: Path | None) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from ipt_platform.cluster.folder import session_folder
 from ipt_platform.errors import InfrastructureError
 from ipt_platform.train.driver import POLL_SECONDS
 
-OBJECT_STORE_BYTES = 256 << 20
+LEAST_STORE_BYTES = 128 << 20
+"""Of an embedded Ray's object store: for what Ray itself passes around."""
 
 # Ray replaces 127.0.0.1 by the machine's address on the network; any other address of the loopback range it takes as it is.
 LOOPBACK = "127.0.0.2"
@@ -32,13 +34,27 @@ _ENVIRONMENT = {
 }
 
 
+@dataclass(frozen=True)
+class Slots:
+    """What an embedded Ray must have.
+
+    Attributes:
+        cpus: CPU slots; they are promises, so there may be more than the machine has cores.
+        gpus: GPUs.
+        store_bytes: room in the object store for what the streams make ahead.
+    """
+
+    cpus: float
+    gpus: float = 0
+    store_bytes: int = 0
+
+
 @contextlib.contextmanager
-def connected(cpus: float, gpus: float, log: Path, folder: Path | None = None) -> Iterator[None]:
+def connected(slots: Slots, log: Path, folder: Path | None = None) -> Iterator[None]:
     """Be connected to Ray: to the cluster of RAY_ADDRESS, else to one that starts and ends here.
 
     Args:
-        cpus: CPU slots an embedded Ray must have; slots are promises, so it may have more than the machine has cores.
-        gpus: GPUs it must have.
+        slots: what an embedded Ray must have.
         log: where what Ray says goes.
         folder: where the files of an embedded Ray go; by default a new folder that is removed at the end.
 
@@ -50,13 +66,13 @@ def connected(cpus: float, gpus: float, log: Path, folder: Path | None = None) -
         stack.enter_context(_logged_to(log))
         settings: dict[str, Any] = {}
         if not os.environ.get("RAY_ADDRESS"):
-            settings = _embedded(cpus, gpus, folder or stack.enter_context(session_folder(log.with_name("ray"))).path)
+            settings = _embedded(slots, folder or stack.enter_context(session_folder(log.with_name("ray"))).path)
         stack.callback(ray.shutdown)
         _start(settings)
         yield
 
 
-def _embedded(cpus: float, gpus: float, folder: Path) -> dict[str, Any]:
+def _embedded(slots: Slots, folder: Path) -> dict[str, Any]:
     """What starts a Ray of our own instead of finding one."""
     # With the mode unset, a local Ray asks for a token; a token in the environment keeps it from writing one to the home
     # folder. Set here, the mode would come too late: Ray reads it when it is imported.
@@ -64,9 +80,9 @@ def _embedded(cpus: float, gpus: float, folder: Path) -> dict[str, Any]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     return {
         "address": "local",
-        "num_cpus": max(1, round(cpus + 0.499)),
-        "num_gpus": round(gpus) if gpus else None,
-        "object_store_memory": OBJECT_STORE_BYTES,
+        "num_cpus": max(1, round(slots.cpus + 0.499)),
+        "num_gpus": round(slots.gpus) if slots.gpus else None,
+        "object_store_memory": LEAST_STORE_BYTES + slots.store_bytes,
         "include_dashboard": False,
         "_temp_dir": str(folder),
         "_node_ip_address": LOOPBACK,

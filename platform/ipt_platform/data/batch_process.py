@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 import cv2
 import numpy as np
 
+from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.data.slot import Slot
 from ipt_platform.data.told import EXPECTED, tell
@@ -33,6 +34,7 @@ def main() -> None:
     every slot.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    keep_freed_memory()
     cv2.setNumThreads(1)  # one process for each core: more threads would only take turns
     setup, orders, done, *slots = map(int, sys.argv[1:])
     with Connection(setup, writable=False) as sender:

@@ -3,7 +3,7 @@
 Content is a pure function of (seed, step) and the pictures: never of workers, order or time.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -187,6 +187,17 @@ def _at_least(picture: np.ndarray, patch: int) -> np.ndarray:
     return picture[reflected(height, -(rows // 2), height + rows)[:, None], reflected(width, -(columns // 2), width + columns)]
 
 
+def shapes_of(stage: Stage, weights: Mapping[str, int], world: int) -> Shapes:
+    """Shapes of one worker's crops of a step, for tasks of these weights."""
+    each = stage.images // world
+    return {name: (each * weight, stage.patch, stage.patch, 3) for name, weight in weights.items()}
+
+
+def largest_room(schedule: Schedule, weights: Mapping[str, int], world: int) -> int:
+    """Bytes that the arrays of one worker's largest batch take, for tasks of these weights."""
+    return max(room_for(shapes_of(stage, weights, world)) for stage in schedule.stages)
+
+
 def new_buffer(size: int) -> np.ndarray:
     """A buffer of `size` bytes: uint8 [size]."""
     return np.empty(size, np.uint8)
@@ -229,6 +240,7 @@ class BatchMaker:
         self.plan = plan
         self.schedule = schedule
         self.draws = tuple(draws)
+        self._weights = {draw.name: draw.weight for draw in draws}
         self.seed = seed
         self.rank = rank
         self.world = world
@@ -245,7 +257,7 @@ class BatchMaker:
     @property
     def largest_room(self) -> int:
         """Bytes that the arrays of the largest batch of the schedule take."""
-        return max(room_for(self._shapes(stage)) for stage in self.schedule.stages)
+        return largest_room(self.schedule, self._weights, self.world)
 
     def make(self, step: int, allocate: Callable[[int], np.ndarray] = new_buffer) -> Batch:
         """The batch of this worker for a step: every sample of its share gives `weight` crops to every task, out of one
@@ -287,8 +299,7 @@ class BatchMaker:
         return Batch(step=step, tasks=arrays, keys=keys, params=params, bad=bad)
 
     def _shapes(self, stage: Stage) -> Shapes:
-        each = stage.images // self.world
-        return {draw.name: (each * draw.weight, stage.patch, stage.patch, 3) for draw in self.draws}
+        return shapes_of(stage, self._weights, self.world)
 
     def _pixels(self, source: "_Source", sample: int, index: int, bad: list[Bad]) -> tuple[str, np.ndarray]:
         """Key and pixels of a sample's picture or pair, or of the first usable one after it in the plan; adds to `bad`."""

@@ -2,13 +2,13 @@
 
 Each training worker runs the pipeline of its own share. One operator reads, decodes, crops and degrades, in actors that keep
 files open and small sets decoded. What travels is a block of a few steps, whose arrays were made where they travel from: whole
-pictures never enter the object store, nothing is converted on the way, and nothing is collated on the trainer's side.
-docs/architecture.md says what was measured.
+pictures never enter the object store, nothing is converted on the way, and nothing is collated on the trainer's side. How far
+it runs ahead is said by `ahead.py`, not by estimates of Ray's. docs/architecture.md says what was measured.
 """
 
 import gc
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import cv2
@@ -17,25 +17,18 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
+from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY
+from ray.data._internal.execution.backpressure_policy.backpressure_policy import BackpressurePolicy
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data.block import Block, BlockMetadata
 from ray.exceptions import RayTaskError
 
+from ipt_platform.data.ahead import BLOCKS_EACH, Ahead, processes_of
 from ipt_platform.data.batch import Batch
+from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.pairs import BatchMaker, new_buffer
 from ipt_platform.data.told import EXPECTED, retell, tell
-
-BLOCK_BYTES = 16 << 20
-"""An actor makes a block at a time: as many steps as fit into this, at least one."""
-
-BLOCK_STEPS = 32
-"""And at most so many, for none is handed over before the last is made."""
-
-TASKS_IN_FLIGHT = 3
-"""Blocks that each actor has been asked for: Ray Data looks for what is done ten times a second, and an actor should not run
-dry meanwhile."""
-
-COUNTED = 4096
-"""Most steps that one counting task counts."""
 
 
 def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, prefetch: int) -> Iterator[Batch]:
@@ -54,7 +47,7 @@ def ray_stream(maker: BatchMaker, start_step: int, stop_step: int, cpus: float, 
     if start_step >= stop_step:
         return
     try:
-        yield from _taken(_pipeline(maker, start_step, stop_step, cpus))
+        yield from _taken(_pipeline(maker, start_step, stop_step, cpus, prefetch))
     except RayTaskError as error:
         raise error.cause from error  # what the operator met, without the traceback that Ray makes part of its words
     finally:
@@ -68,23 +61,24 @@ def _taken(dataset: ray.data.Dataset) -> Iterator[Batch]:
             yield from _batches(ray.get(cast(Any, block.ref)))
 
 
-def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float) -> ray.data.Dataset:
-    processes = max(1, int(cpus))
-    counting = math.ceil((stop - start) / COUNTED)
-    each = math.ceil((stop - start) / counting)
-    together = max(1, min(BLOCK_BYTES // maker.largest_room, BLOCK_STEPS))
+def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float, prefetch: int) -> ray.data.Dataset:
+    processes = processes_of(cpus)
+    ahead = Ahead.of(maker.largest_room, processes, prefetch)
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    context.target_max_block_size = 1 << 40  # blocks are as we make them
-    context.max_tasks_in_flight_per_actor = TASKS_IN_FLIGHT
+    context.target_max_block_size = 1  # blocks are as we make them: of one row, which nobody cuts or joins
+    context.max_tasks_in_flight_per_actor = BLOCKS_EACH
     context.memory_usage_poll_interval_s = None
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [_Bounded])
+    context.set_config(_Bounded.SETTING, ahead.blocks)
+    context.custom_execution_callback_classes = [_Unhurried]
     with DataContext.current(context):
         return ray.data.read_datasource(
-            _Steps(range(start, stop, each), stop),
+            _Counting(start, stop, ahead.steps, first=processes),
             num_cpus=_COUNTING_CPUS,
             concurrency=1,
-            override_num_blocks=counting * math.ceil(each / together),  # Ray splits what a task counts accordingly
+            override_num_blocks=1,
         ).map_batches(
             _MakeBatches,
             fn_constructor_args=(maker,),
@@ -99,41 +93,100 @@ def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float) -> ray.data
 _COUNTING_CPUS = 0
 
 
-class _Steps(Datasource):
-    """Rows `{"step": s}`, one task for each stretch of steps."""
+class _Counting(Datasource):
+    """Rows `{"start": s, "stop": s + each}`, a block each, counted by one task while they are used up: a schedule of any length
+    costs nothing. The `first` blocks are of one step, so that a trainer does not wait for more when it begins.
+    """
 
-    def __init__(self, starts: Sequence[int], stop: int):
-        self.starts, self.stop = starts, stop
+    def __init__(self, start: int, stop: int, each: int, first: int):
+        self.alone, self.together = range(start, stop)[:first], range(start, stop)[first::each]
+        self.each, self.stop = each, stop
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
     def get_read_tasks(self, parallelism: int, *args: object, **kwargs: object) -> list[ReadTask]:
-        return [_read_task(start, stop) for start, stop in zip(self.starts, [*self.starts[1:], self.stop], strict=True)]
+        spans = [(self.alone, 1), (self.together, self.each)]
+        stop = self.stop
+
+        def read() -> Iterable[Block]:
+            for firsts, each in spans:
+                for first in firsts:
+                    yield pa.table({"start": [first], "stop": [min(first + each, stop)]})
+
+        blocks = len(self.alone) + len(self.together)
+        metadata = BlockMetadata(num_rows=blocks, size_bytes=16 * blocks, input_files=None, exec_stats=None)
+        return [ReadTask(read, metadata, pa.schema({"start": pa.int64(), "stop": pa.int64()}))]
 
 
-def _read_task(start: int, stop: int) -> ReadTask:
-    def read() -> Iterable[Block]:
-        return [pa.table({"step": range(start, stop)})]
+class _Bounded(BackpressurePolicy):
+    """Runs so many blocks ahead of the trainer, and no further.
 
-    metadata = BlockMetadata(num_rows=stop - start, size_bytes=8 * (stop - start), input_files=None, exec_stats=None)
-    return ReadTask(read, metadata, pa.schema({"step": pa.int64()}))
+    Ray's own policies guess from the sizes of blocks seen what fits into a share of the object store. They let actors run dry
+    while there was room, and once it was used up they had the executor look for what it might not take without a pause: a core
+    in the trainer's process, and its interpreter's lock.
+    """
+
+    SETTING = "ipt_platform.blocks_ahead"
+
+    def __init__(self, data_context: DataContext, topology: Any, resource_manager: Any):
+        super().__init__(data_context, topology, resource_manager)
+        self.blocks = data_context.get_config(self.SETTING)
+
+    @property
+    def name(self) -> str:
+        return "Bounded"
+
+    def can_add_input(self, op: Any) -> bool:
+        if not isinstance(op, ActorPoolMapOperator):
+            return True
+        waiting = op.internal_output_queue_num_blocks() + len(self._topology[op].output_queue)
+        return op.num_active_tasks() + waiting < self.blocks
+
+    def max_task_output_bytes_to_read(self, op: Any) -> int | None:
+        if isinstance(op, ActorPoolMapOperator):
+            return None
+        return None if len(self._topology[op].output_queue) < 2 * self.blocks else 0
+
+
+class _Unhurried(ExecutionCallback):
+    """Keeps the executor's loop, which shares an interpreter with the trainer, from running when there is nothing to do.
+
+    Ray waits up to 0.1 s for something to happen, but not at all where something has happened that it leaves for later, such
+    as a count that nobody needs yet.
+    """
+
+    NEEDED, READY = 0.01, 0.1
+    """Seconds between two rounds: while the trainer waits, and while it has what it needs."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def on_execution_step(self, executor: Any) -> None:
+        pause = self.NEEDED if executor._consumer_idling() else self.READY
+        time.sleep(max(0.0, self.last + pause - time.monotonic()))
+        self.last = time.monotonic()
 
 
 class _MakeBatches:
-    """The operator: rows `{"step": s}` to rows `{"head": bytes, "pixels": bytes, "error": ""}`.
+    """The operator: rows `{"start", "stop"}` to rows that hold the batches of those steps (`_table`).
 
-    What is wrong with the data travels as a row too, its words in the place of the head: it then comes in its turn, and
-    without the pages that Ray adds to an exception.
+    What is wrong with the data travels in the row too, behind the batches before it: it then comes in its turn, and without
+    the pages that Ray adds to an exception.
     """
 
     def __init__(self, maker: BatchMaker):
+        keep_freed_memory()
         cv2.setNumThreads(1)  # one process for each core: more threads would only take turns
         self.maker = maker
         self.pixels = new_buffer(0)
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        steps = rows["step"].to_pylist()
+        for row in rows.to_pylist():
+            yield self.block(range(row["start"], row["stop"]))
+
+    def block(self, steps: range) -> pa.Table:
+        """The batches of some steps."""
         places = np.cumsum([0, *(self.maker.room(step) for step in steps)])
         if len(self.pixels) < places[-1]:
             self.pixels = new_buffer(int(places[-1]))
@@ -147,25 +200,29 @@ class _MakeBatches:
             except EXPECTED as found:
                 error = tell(found)
                 break
-        yield _table(heads, pixels, places, *error)
+        return _table(heads, pixels, places[: len(heads)], *error)
 
 
-def _table(heads: Sequence[bytes], pixels: np.ndarray, places: np.ndarray, kind: str, words: str) -> pa.Table:
-    """Batches as rows, without copying pixels; an error is one more row."""
-    ends = places[: len(heads) + 1].tolist()
-    if kind:
-        heads, ends = [*heads, words.encode()], [*ends, ends[-1]]
-    buffers = [None, pa.py_buffer(np.array(ends, np.int64)), pa.py_buffer(pixels)]
-    column = pa.Array.from_buffers(pa.large_binary(), len(heads), buffers)
-    kinds = [""] * (len(heads) - 1) + [kind]
-    return pa.table({"head": pa.array(heads, pa.binary()), "pixels": column, "error": kinds})
+def _table(heads: list[bytes], pixels: np.ndarray, places: np.ndarray, kind: str, words: str) -> pa.Table:
+    """Batches as one row, without copying pixels, and what ended them, if anything did."""
+    buffers = [None, pa.py_buffer(np.array([0, len(pixels)], np.int64)), pa.py_buffer(pixels)]
+    return pa.table(
+        {
+            "heads": pa.array([heads], pa.list_(pa.binary())),
+            "places": pa.array([places], pa.list_(pa.int64())),
+            "pixels": pa.Array.from_buffers(pa.large_binary(), 1, buffers),
+            "error": [kind],
+            "words": [words],
+        }
+    )
 
 
 def _batches(table: pa.Table) -> Iterator[Batch]:
     # Arrow would copy pixels on the way to a scalar, and to combine even one chunk; so they are cut out of the buffer here.
-    _, offsets, data = table["pixels"].chunk(0).buffers()
-    ends, pixels = np.frombuffer(offsets, np.int64), np.frombuffer(data, np.uint8)
-    for row, (head, kind) in enumerate(zip(table["head"].to_pylist(), table["error"].to_pylist(), strict=True)):
-        if kind:
-            raise retell(kind, head.decode())
-        yield Batch.of(head, pixels[ends[row] : ends[row + 1]])
+    _, _, data = table["pixels"].chunk(0).buffers()
+    pixels = np.frombuffer(data, np.uint8)
+    (row,) = table.drop_columns("pixels").to_pylist()
+    for head, place in zip(row["heads"], row["places"], strict=True):
+        yield Batch.of(head, pixels[place:])
+    if row["error"]:
+        raise retell(row["error"], row["words"])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw
+from ipt_platform.data.ahead import Ahead, processes_of
+from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw, largest_room
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
 from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks, proportional_ranks
@@ -24,6 +25,13 @@ LAYOUTS = {"constant": constant_ranks, "proportional": proportional_ranks}
 def schedule_of(job: TrainJob) -> Schedule:
     """The stages of a job."""
     return Schedule(tuple(Stage(stage.steps, stage.patch, stage.images) for stage in job.train.stages))
+
+
+def ahead_of(job: TrainJob) -> Ahead:
+    """How far the stream of one worker runs ahead of it."""
+    weights = {name: use.weight for name, use in job.tasks.items()}
+    room = largest_room(schedule_of(job), weights, job.cluster.workers)
+    return Ahead.of(room, processes_of(job.data.cpus), job.data.prefetch)
 
 
 def draws_of(job: TrainJob, base: Path) -> list[TaskDraw | PairedDraw]:

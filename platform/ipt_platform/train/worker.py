@@ -14,6 +14,7 @@ from torch import nn
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
+from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.data.stream import ray_stream
 from ipt_platform.errors import NO_ROOM, CancelledRunError, IptError, RefusedError, TrainingError, storage_failed
@@ -47,6 +48,7 @@ def train_worker(config: dict[str, Any]) -> None:
     run = RunDir(Path(config["run"]))
     attempt = workers.from_first(run.new_attempt(config["leader"]) if workers.first else None)
     _log_to(run.logs(attempt, workers.rank))
+    keep_freed_memory()
     # Ray has set the number already, from what it promised to this worker or from the environment of whoever submits.
     threads = max(1, int(job.cluster.cpus_per_worker))
     torch.set_num_threads(threads)
