@@ -35,10 +35,11 @@ def small(**changes) -> IPTV2:
 def stages(c: dict) -> list[tuple[int, int, list[int]]]:
     """(level, channels, shift of each block) of every stage, written down from the description of the U-shape."""
     dims = [c["dim"] * 2**level for level in range(len(c["blocks"]))]
-    widths = [2 * c["dim"], *dims[1:-1]]
+    top = c["dim"] * (1 if c.get("reduce_first") else 2)
+    widths = [top, *dims[1:-1]]
     encoder = [(level, dims[level], 0, n) for level, n in enumerate(c["blocks"])]
     decoder = [(level, widths[level], c["blocks"][level], n) for level, n in enumerate(c["decoder"])]
-    refinement = [(0, 2 * c["dim"], c["blocks"][0] + c["decoder"][0], c["refinement"])]
+    refinement = [(0, top, c["blocks"][0] + c["decoder"][0], c["refinement"])]
     shift = [0, c["window"] // 2]
     return [(level, C, [shift[(first + i) % 2] for i in range(n)]) for level, C, first, n in encoder + decoder + refinement]
 
@@ -46,13 +47,14 @@ def stages(c: dict) -> list[tuple[int, int, list[int]]]:
 def parameters_by_formula(c: dict) -> int:
     """Weights counted from the sizes alone."""
     r, dims, inputs = c["ffn_ratio"], [c["dim"] * 2**i for i in range(len(c["blocks"]))], 3 * c.get("stem", 1) ** 2
-    total = 9 * inputs * c["dim"] + 9 * 2 * c["dim"] * inputs
+    first, top = bool(c.get("reduce_first")), c["dim"] * (1 if c.get("reduce_first") else 2)
+    total = 9 * inputs * c["dim"] + 9 * top * inputs
     for level, C, shifts in stages(c):
         norms, channel = 4 * 2 * C, 3 * C * C + 9 * 3 * C + c["heads"][level] + C * C
         ffn = (r * C * C + r * C) + 9 * r * C + r * C + (r * C * C + C)
         total += len(shifts) * (norms + channel + 2 * ffn + 3 * C * C + C * C)
     downs, ups = sum(9 * C * (C // 2) for C in dims[:-1]), sum(9 * C * 2 * C for C in dims[1:])
-    return total + downs + ups + sum(2 * C * C for C in dims[1:-1])
+    return total + downs + ups + sum(2 * C * C for C in dims[not first : -1])
 
 
 def macs_by_formula(c: dict, size: int) -> int:
@@ -60,7 +62,8 @@ def macs_by_formula(c: dict, size: int) -> int:
     r, w, g, stem = c["ffn_ratio"], c["window"], c["grid"], c.get("stem", 1)
     dims = [c["dim"] * 2**i for i in range(len(c["blocks"]))]
     sides = [size // stem // 2**i for i in range(len(c["blocks"]))]
-    total = sides[0] ** 2 * 9 * (3 * stem**2 * c["dim"] + 2 * c["dim"] * 3 * stem**2)
+    first, top = bool(c.get("reduce_first")), c["dim"] * (1 if c.get("reduce_first") else 2)
+    total = sides[0] ** 2 * 9 * (3 * stem**2 * c["dim"] + top * 3 * stem**2)
     for level, C, shifts in stages(c):
         pixels, heads = sides[level] ** 2, c["heads"][level]
         for shift in shifts:
@@ -70,7 +73,8 @@ def macs_by_formula(c: dict, size: int) -> int:
             total += pixels * 4 * C * C + 2 * pixels * C * g * g
     total += sum(side**2 * 9 * C * (C // 2) for side, C in zip(sides, dims[:-1], strict=False))
     total += sum(side**2 * 9 * C * 2 * C for side, C in zip(sides[1:], dims[1:], strict=True))
-    return total + sum(side**2 * 2 * C * C for side, C in zip(sides[1:], dims[1:-1], strict=False))
+    reduced = zip(sides[not first :], dims[not first : -1], strict=False)
+    return total + sum(side**2 * 2 * C * C for side, C in reduced)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 40), (2, 3), (15, 16), (16, 17), (33, 5), (48, 32)])
@@ -138,16 +142,25 @@ def test_the_smaller_sizes_are_what_their_names_promise(name, low, high):
     assert low <= count_parameters(backbone) <= high
 
 
+@pytest.mark.parametrize("reduce_first", [False, True])
+def test_levels_reduce_what_they_join_the_first_only_if_told_to(reduce_first):
+    sizes = SMALL | {"blocks": (1, 2, 1), "decoder": (2, 1), "heads": (1, 2, 4), "reduce_first": reduce_first}
+
+    net = alive(IPTV2(**sizes))
+
+    assert [layer.in_features for layer in net.reduce] == ([16, 32] if reduce_first else [32])
+    assert count_parameters(net) == parameters_by_formula(sizes)
+    assert count_macs(net, 32) == macs_by_formula(sizes, 32)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_weight_is_in_one_layer_group_and_no_group_is_empty(name):
     with torch.device("meta"):
         backbone = build_backbone(name)
     groups = layer_groups(backbone)
 
-    # a U of two levels has nothing to reduce
-    absent = {"reduction"} if len(BACKBONES[name]["blocks"]) == 2 else set()
     assert list(groups) == [weight for weight, _ in backbone.named_parameters()]
-    assert set(groups.values()) == set(LAYER_GROUPS) - absent
+    assert set(groups.values()) == set(LAYER_GROUPS)
 
 
 def test_weights_are_in_the_group_of_what_they_do():

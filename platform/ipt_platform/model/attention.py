@@ -52,16 +52,22 @@ class WindowChannelAttention(nn.Module):
             before, after = self.shift, w - self.shift
             qkv = F.pad(qkv, (0, 0, before, after, before, after))
         rows, columns = qkv.shape[1] // w, qkv.shape[2] // w
-        # [3, B, rows, columns, heads, c, w*w]: one small matrix per window and head
-        qkv = qkv.reshape(B, rows, w, columns, w, 3, h, c).permute(5, 0, 1, 3, 6, 7, 2, 4).reshape(3, -1, c, w * w)
+        # [3, B, rows, columns, heads, w*w, c]: one small matrix per window and head, channels side by side as they lie
+        qkv = qkv.reshape(B, rows, w, columns, w, 3, h, c).permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, -1, w * w, c)
         q, k, v = qkv.unbind(0)
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        tau = self.temperature.repeat(q.shape[0] // h, 1, 1)
-        y = torch.softmax(tau * torch.bmm(q, k.transpose(1, 2)), dim=-1) @ v
-        y = y.reshape(B, rows, columns, h, c, w, w).permute(0, 1, 5, 2, 6, 3, 4).reshape(B, rows * w, columns * w, C)
+        # norm(q)^T @ norm(k) is q^T @ k over both norms, which are one number a channel instead of one a pixel
+        tau = self.temperature.view(h, 1).repeat(q.shape[0] // h, 1)
+        scores = torch.bmm(q.transpose(1, 2), k) * ((tau / _norms(q))[:, :, None] / _norms(k)[:, None, :])
+        y = torch.bmm(v, torch.softmax(scores, dim=-1).transpose(1, 2))
+        y = y.reshape(B, rows, columns, h, w, w, c).permute(0, 1, 4, 2, 5, 3, 6).reshape(B, rows * w, columns * w, C)
         if self.shift:
             y = y[:, self.shift : self.shift + H, self.shift : self.shift + W]
         return self.proj(y)
+
+
+def _norms(x: Tensor) -> Tensor:
+    """Of each channel of `x [N, pixels, c]`, at least 1e-12: `[N, c]`."""
+    return x.square().sum(1).clamp_min(1e-24).sqrt()
 
 
 class GridAttention(nn.Module):

@@ -8,8 +8,8 @@ from ipt_platform.model.iptv2 import IPTV2
 BACKBONES: dict[str, dict[str, Any]] = {
     # for two CPU cores and a first look
     "iptv2-tiny": {
-        "dim": 40, "blocks": (1, 2), "decoder": (1,), "refinement": 0, "heads": (1, 2),
-        "window": 8, "grid": 8, "extent": 64, "ffn_ratio": 2, "stem": 2,
+        "dim": 48, "blocks": (1, 1), "decoder": (1,), "refinement": 0, "heads": (2, 4),
+        "window": 8, "grid": 8, "extent": 64, "ffn_ratio": 2, "reduce_first": True, "stem": 2,
     },
     "iptv2-small": {
         "dim": 32, "blocks": (1, 1, 1, 1), "decoder": (1, 1, 1), "refinement": 1, "heads": (1, 2, 4, 8),

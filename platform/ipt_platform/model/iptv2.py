@@ -78,8 +78,9 @@ class Up(nn.Module):
 class IPTV2(nn.Module):
     """U-shaped restoration backbone: `[B, 3, H, W] -> [B, 3, H, W]`, any H and W.
 
-    Level `l` has `dim * 2^l` channels at `1 / 2^l` of the size; the first decoder level and the refinement work on the
-    concatenation of `2 * dim` channels, the other levels reduce it by a 1x1 layer. The output is added to the input.
+    Level `l` has `dim * 2^l` channels at `1 / 2^l` of the size. Decoder levels reduce the concatenation with the skip by a 1x1
+    layer; unless told to, the first one does not, and works like the refinement on `2 * dim` channels. The output is added to
+    the input.
 
     Args:
         dim: channels of the first level.
@@ -91,6 +92,7 @@ class IPTV2(nn.Module):
         grid: tokens per side of GGSA's grids.
         extent: side, in pixels of the picture, of the region over which GGSA attends; sizes are padded to multiples of it.
         ffn_ratio: hidden over outer channels of Rep-LeFFN.
+        reduce_first: reduce at the first level too: a third of the work at full size, for a machine without a GPU.
         stem: pixels of the picture along each side of one pixel of the first level (folded into channels before `embed`).
         activation_checkpointing: recompute each block in the backward pass instead of keeping its activations.
     """
@@ -106,6 +108,7 @@ class IPTV2(nn.Module):
         grid: int,
         extent: int,
         ffn_ratio: int,
+        reduce_first: bool = False,
         stem: int = 1,
         activation_checkpointing: bool = False,
     ):
@@ -124,11 +127,12 @@ class IPTV2(nn.Module):
         self.encoder = nn.ModuleList(stage(n, level, dims[level]) for level, n in enumerate(blocks))
         self.down = nn.ModuleList(Down(width) for width in dims[:-1])
         self.up = nn.ModuleList(Up(width) for width in dims[1:])
-        self.reduce = nn.ModuleList(nn.Linear(2 * width, width, bias=False) for width in dims[1:-1])
-        widths = [2 * dim, *dims[1:-1]]
+        top = dim if reduce_first else 2 * dim
+        widths = [top, *dims[1:-1]]
+        self.reduce = nn.ModuleList(nn.Linear(2 * width, width, bias=False) for width in dims[not reduce_first : -1])
         self.decoder = nn.ModuleList(stage(n, level, widths[level], blocks[level]) for level, n in enumerate(decoder))
-        self.refinement = stage(refinement, 0, 2 * dim, blocks[0] + decoder[0])
-        self.output = Conv(2 * dim, 3 * stem**2)
+        self.refinement = stage(refinement, 0, top, blocks[0] + decoder[0])
+        self.output = Conv(top, 3 * stem**2)
         self._start_as_identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +146,8 @@ class IPTV2(nn.Module):
             skips.append(y)
         for level in reversed(range(len(self.down))):
             y = torch.cat([self.up[level](y), skips[level]], dim=-1)
-            y = self._run(self.decoder[level], y if level == 0 else self.reduce[level - 1](y))
+            reduced = level - (len(self.down) - len(self.reduce))
+            y = self._run(self.decoder[level], self.reduce[reduced](y) if reduced >= 0 else y)
         y = self.output(self._run(self.refinement, y)).permute(0, 3, 1, 2)
         return (padded + F.pixel_shuffle(y, self.stem))[..., :H, :W]
 

@@ -56,7 +56,7 @@ class ModelSpec(Spec):
     """The network: one backbone for all tasks, and how much of it each task may bend."""
 
     backbone: Backbone = Field(
-        description="Network shared by all tasks: iptv2-tiny (about 0.5 M parameters, trains on a CPU), iptv2-small "
+        description="Network shared by all tasks: iptv2-tiny (about 0.4 M parameters, trains on a CPU), iptv2-small "
         "(about 4 M) or iptv2-base (26 M, the paper's size)."
     )
     bias: BiasSpec = Field(default=BiasSpec(), description="The task biases; without effect in train.mode mixed.")
