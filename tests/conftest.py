@@ -57,7 +57,7 @@ TINY_JOB = {
     "tasks": {"denoise": {"params": {"sigma": 25}}, "deblur": None},
     "data": {"shards": "shards/*.tar"},
     "train": {
-        "stages": [{"steps": 6, "patch": 48, "images": 2}, {"steps": 8, "patch": 64, "images": 2}],
+        "stages": [{"steps": 6, "patch": 48, "images": 2}, {"steps": 24, "patch": 64, "images": 2}],
         "schedule": {"warmup": 2},
         "log_every": 1,
         "samples": 1,

@@ -8,7 +8,7 @@ from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 
-STEPS = 14  # of the job of `workplace`
+STEPS = 30  # of the job of `workplace`
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from ipt_platform.observe.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 
-STEPS = 14
+STEPS = 30
 GRACE = 30  # seconds within which what belongs to an ended command must have ended by itself
 LOCAL = "data.carrier=local"  # spares the time that Ray Data takes to start; the batches are the same
 
@@ -102,7 +102,7 @@ def newest_damaged(run: RunDir) -> None:
 
 
 MOMENTS: dict[str, tuple[Iterable[str], Callable[[RunDir], Any]]] = {
-    "before the first checkpoint": (["checkpoint.every=14", LOCAL], lambda run: last_step(run) >= 2),
+    "before the first checkpoint": ([f"checkpoint.every={STEPS}", LOCAL], lambda run: last_step(run) >= 2),
     "while a checkpoint is written": (["checkpoint.every=1", LOCAL], lambda run: last_step(run) >= 3 and half_written(run)),
     "in the middle": ([], lambda run: last_step(run) >= 7),
 }
@@ -130,15 +130,17 @@ def test_after_the_command_is_killed_the_same_submission_goes_on_at_once(workpla
 
 
 def test_a_checkpoint_damaged_after_the_kill_is_passed_over(workplace, as_if_undisturbed):
-    """Killed with the command is the process that would have cleared up after it: Ray's are on their own then.
+    """Killed with all that is the run's is the process that would have cleared up after it: Ray's are on their own then.
 
     Two agents of Ray's, which write nothing of the run's, ask for their dead server for a minute before they end.
     """
-    # Early, and with a checkpoint at every step: an orphan on idle cores takes some steps more before Ray ends it.
     changes = ["checkpoint.every=1", LOCAL]
     first, run = workplace.submit("damaged", *changes, wait=False), workplace.run("damaged")
+    first.until(lambda: last_step(run) >= 1, pause=0)
+    # Not the worker alone: what is told of its end would have another one made.
+    ours = [process_of(first, each) for each in ("ipt_platform.cluster.drive", "ray::TrainController", "ray::RayTrainWorker")]
     first.until(lambda: last_step(run) >= 3, pause=0)
-    kill(first.process, process_of(first, "ipt_platform.cluster.drive"))
+    kill(first.process, *ours)
     first.seen = {each for each in first.seen if "Agent" not in words_of(each)}
     assert first.left(grace=GRACE) == []
     newest, before, *_ = [info.step for info in list_checkpoints(run.path) if info.usable]

@@ -94,9 +94,10 @@ def test_a_stream_that_is_left_early_leaves_nothing_behind(maker):
 
 
 def test_a_process_that_is_killed_is_an_error_in_words(maker):
+    before = set(psutil.Process().children())
     stream = local_stream(maker, 0, TOTAL, processes=1, prefetch=1)
     next(stream)
-    (process,) = psutil.Process().children()
+    (process,) = set(psutil.Process().children()) - before
     process.send_signal(signal.SIGSTOP)  # so that it is at work on the next step for certain
     process.kill()
 
