@@ -178,7 +178,8 @@ def test_when_ray_or_its_driver_dies_the_command_says_so_and_the_run_can_go_on(w
         assert error.endswith("; go on with: ipt-platform submit job.yaml --run ray --set checkpoint.every=1 --set " + LOCAL)
         assert "Traceback" not in command.stderr
         assert command.stdout == ""
-        failed = read_events(run)[-1]
+        # A worker that does not know yet that its controller is gone may commit what it has.
+        *_, failed = [event for event in read_events(run) if event["type"] != "checkpoint"]
         assert (failed["type"], failed["attempt"]) == ("failed", number)
         assert failed["reason"].startswith(message)
         assert list((run.path / "logs" / str(number) / "ray").glob("gcs_server*"))

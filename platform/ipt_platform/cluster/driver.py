@@ -140,11 +140,12 @@ class Driver:
 
 
 def end_session(session: int) -> None:
-    """Kill every process of a session but this one, and wait until none is left."""
+    """Kill every process of a session but this one, and wait until none is left; none of them sees another's end."""
     while others := living(session).keys() - {os.getpid()}:
-        for pid in others:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in others:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
         time.sleep(0.01)
 
 
