@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipt_platform.data.degradations import DEGRADATIONS, Frame, build_degradation
+from ipt_platform.data.degradations.frame import Context
 from ipt_platform.data.degradations.kernels import kernel_radius, path_kernel, shake_path
 from ipt_platform.data.degradations.splat import splat
 
@@ -144,6 +145,54 @@ def test_drops_and_bands_have_their_places_in_the_whole_picture(spec, seed, top,
     crop = degradation.apply(context, params, Frame(90, 80, top - m, left - m))[m : m + size, m : m + size]
 
     np.testing.assert_allclose(crop, whole, atol=2e-5)
+
+
+PLACED = [
+    {"name": "motion-blur"},
+    {"name": "motion-blur", "length": {"min": 0, "max": 60}, "linear_light": True},
+    {"name": "linear-motion-blur", "length": {"min": 0, "max": 60}},
+    {"name": "gaussian-blur"},
+    {"name": "gaussian-blur", "shape": "plateau", "sigma_y": {"min": 0.2, "max": 3}, "radius": {"choices": [3, 10]}},
+    {"name": "defocus-blur"},
+    {"name": "sinc-blur"},
+    {"name": "sharpen", "sigma": {"min": 0.3, "max": 3}},
+    {"name": "low-resolution"},
+    {"name": "resample"},
+    {"name": "resample", "scale": 0.15, "there": ["area"], "back": ["bicubic"]},
+    {"name": "haze"},
+    {"name": "raindrop", "size": {"min": 1, "max": 6}, "density": 0.005},
+    {"name": "moire"},
+    {"name": "lowlight", "shot": 0, "sigma": 0},
+    {"name": "jpeg"},
+    {"name": "one-of", "choices": ["sinc-blur", ["motion-blur", {"name": "jpeg", "probability": 0.5}]]},
+]
+"""Degradations that a place in the whole picture decides, and nothing that lies over the array."""
+
+
+@pytest.mark.parametrize("spec", PLACED, ids=lambda spec: spec["name"])
+@settings(max_examples=15)
+@given(seed=seeds, top=st.integers(0, 60), left=st.integers(0, 50))
+def test_what_a_draw_needs_of_context_is_enough_and_context_is_not_given_back(spec, seed, top, left):
+    clean, size = picture((90, 80), seed), 30
+    degradation = build_degradation(spec)
+    params = degradation.draw(np.random.default_rng(seed))
+    r, m = degradation.reach(params), degradation.margin
+    padded = np.pad(clean, ((m, m), (m, m), (0, 0)), mode="reflect")
+    context = padded[top + m - r : top + m + size + r, left + m - r : left + m + size + r]
+
+    crop = degradation.apply(context, params, Frame(90, 80, top - r, left - r, Context(r, r, r, r)))
+    whole = degradation.apply(clean, params)[top : top + size, left : left + size]
+    drawn, again = degradation(
+        padded[top : top + size + 2 * m, left : left + size + 2 * m],
+        np.random.default_rng(seed),
+        Frame(90, 80, top - m, left - m),
+    )
+
+    assert 0 <= r <= m
+    assert crop.shape == (size, size, 3)
+    np.testing.assert_allclose(crop, whole, atol=5e-5)
+    assert again == params
+    assert drawn[m : m + size, m : m + size].tobytes() == crop.tobytes()
 
 
 @settings(max_examples=60)

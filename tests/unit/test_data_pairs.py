@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ipt_platform.data.degradations.base import Degradation
+from ipt_platform.data.degradations.frame import wanted
 from ipt_platform.data.pairs import TaskDraw, make_pair, quantize, turn, turned_window, window
 from ipt_platform.data.rng import keyed_digest, keyed_rng
 
@@ -35,7 +36,8 @@ class Where(Nothing):
 
     def apply(self, clean, params, frame=None):
         rows, columns = np.mgrid[: clean.shape[0], : clean.shape[1]] + np.array([frame.top, frame.left]).reshape(2, 1, 1)
-        return np.dstack([rows, columns, np.full_like(rows, frame.height * 1000 + frame.width)]).astype(np.float32)
+        places = np.dstack([rows, columns, np.full_like(rows, frame.height * 1000 + frame.width)])
+        return places[wanted(clean, frame)].astype(np.float32)
 
 
 class Box(Nothing):
@@ -46,7 +48,7 @@ class Box(Nothing):
         return 3
 
     def apply(self, clean, params, frame=None):
-        return cv2.blur(clean, (7, 7), borderType=cv2.BORDER_REFLECT_101)
+        return cv2.blur(clean, (7, 7), borderType=cv2.BORDER_REFLECT_101)[wanted(clean, frame)]
 
 
 def picture(height=50, width=70):

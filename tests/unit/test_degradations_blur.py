@@ -6,9 +6,9 @@ import pytest
 from scipy import ndimage, special
 
 from ipt_platform.data.degradations import Frame, build_degradation
+from ipt_platform.data.degradations.convolve import convolve
 from ipt_platform.data.degradations.kernels import (
     bessel_j1,
-    convolve,
     disk_kernel,
     gaussian_kernel,
     gaussian_reach,

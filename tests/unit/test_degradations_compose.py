@@ -2,15 +2,18 @@
 
 import json
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 
 from ipt_platform.data.degradations import DEGRADATIONS, Frame, build_degradation
-from ipt_platform.data.degradations.compose import OWN_KEYS, Chain, Step, mirrored
+from ipt_platform.data.degradations.base import Degradation
+from ipt_platform.data.degradations.compose import OWN_KEYS, Chain, Step
+from ipt_platform.data.degradations.frame import Context
 
 HALF = {"name": "haze", "flat": 1, "airlight": 1}
 SHAKE = {"name": "motion-blur", "length": 12, "wander": 1, "shakes": 1}
@@ -152,9 +155,11 @@ def test_a_file_is_as_much_smaller_as_every_pair_is():
         [SHAKE, {"name": "one-of", "choices": [[{**SHAKE, "probability": 0.5}, SHAKE], {"name": "haze", "flat": 0}]}],
     ],
 )
+@pytest.mark.parametrize("told", [False, True])
 @settings(max_examples=20)
 @given(seed=seeds, top=st.integers(0, 40), left=st.integers(0, 20))
-def test_the_chain_of_a_crop_with_margin_is_the_crop_of_the_chain(spec, seed, top, left):
+def test_the_chain_of_a_crop_with_margin_is_the_crop_of_the_chain(spec, told, seed, top, left):
+    """Whether or not it is told that the margin is context which nobody wants."""
     clean, size = picture(seed, (70, 50)), 30
     chain = build_degradation(spec)
     params, m = chain.draw(np.random.default_rng(seed)), chain.margin
@@ -162,41 +167,72 @@ def test_the_chain_of_a_crop_with_margin_is_the_crop_of_the_chain(spec, seed, to
 
     whole = chain.apply(clean, params)[top : top + size, left : left + size]
     context = padded[top : top + size + 2 * m, left : left + size + 2 * m]
-    crop = chain.apply(context, params, Frame(70, 50, top - m, left - m))[m : m + size, m : m + size]
+    frame = Frame(70, 50, top - m, left - m, Context(m, m, m, m) if told else Context())
+    crop = chain.apply(context, params, frame)
+    if not told:
+        crop = crop[m : m + size, m : m + size]
 
     np.testing.assert_allclose(crop, whole, atol=5e-5)
 
 
-@settings(max_examples=40)
-@given(height=st.integers(1, 12), width=st.integers(1, 12), top=st.integers(-30, 0), left=st.integers(-30, 0))
-def test_what_lies_outside_is_made_the_reflection_of_what_lies_inside(height, width, top, left):
-    wide = np.pad(picture(1, (height, width)), ((30, 50), (30, 50), (0, 0)), mode="reflect")
-    # Far enough down and right to hold everything that its rows and columns above and left reflect.
-    array = wide[30 + top : 33 + max(height, 1 - top), 30 + left : 33 + max(width, 1 - left)]
-    inside = (slice(-top, height - top), slice(-left, width - left))
-    spoiled = np.full_like(array, -1)
-    spoiled[inside] = array[inside]
+class Watched(Degradation):
+    """Leaves the picture alone, and writes down how much of it and of context it was given."""
 
-    np.testing.assert_array_equal(mirrored(spoiled, Frame(height, width, top, left)), array)
+    name: ClassVar[str] = "watched"
 
+    radius: int
+    _given: list = PrivateAttr(default_factory=list)
 
-def test_later_steps_get_no_more_context_than_they_need():
-    """A crop with context comes back at its size, and what is beyond the promised part is left alone."""
-    chain = build_degradation([SHAKE, HALF, SHAKE])
-    margin, clean = chain.margin, picture(0, (60, 60))
+    @property
+    def margin(self):
+        return 100
 
-    degraded = chain.apply(clean, chain.draw(np.random.default_rng(0)), Frame(200, 200, 50, 70))
-    at_corner = chain.apply(clean, chain.draw(np.random.default_rng(0)), Frame(200, 200, 0, 140))
+    def reach(self, params):
+        return self.radius
 
-    assert margin == 12
-    assert ((degraded != clean).all(axis=2) == np.pad(np.ones((36, 36), bool), 12)).all()
-    assert ((at_corner != clean).all(axis=2) == np.pad(np.ones((48, 48), bool), ((0, 12), (12, 0)))).all()
+    def draw(self, rng):
+        return {}
+
+    def apply(self, clean, params, frame=None):
+        self._given.append((clean.shape[:2], (frame.top, frame.left), tuple(frame.context)))
+        return clean[frame.inner(*clean.shape[:2])].copy()
 
 
-def test_an_array_that_lies_inside_is_not_copied():
-    inside = picture()
+@pytest.mark.parametrize(
+    ("top", "left", "given"),
+    [
+        # 20x20 pixels are asked for, from (top, left) on; the first step sees 5 + 3 round them, the second one 3.
+        (90, 60, [((36, 36), (82, 52), (5, 5, 5, 5)), ((26, 26), (87, 57), (3, 3, 3, 3))]),
+        (0, 6, [((28, 34), (0, 0), (0, 5, 3, 5)), ((23, 26), (0, 3), (0, 3, 3, 3))]),
+        (180, 76, [((28, 32), (172, 68), (5, 0, 5, 1)), ((23, 26), (177, 73), (3, 0, 3, 3))]),
+    ],
+)
+def test_steps_get_no_more_context_than_they_need_and_nothing_from_outside_the_picture(top, left, given):
+    """In a picture of 200x100 pixels, whatever margin the crop came with."""
+    first, second = Watched(radius=5), Watched(radius=3)
+    chain = Chain(steps=(Step(degradation=first), Step(degradation=second)))
+    context = picture(0, (120, 120))
 
-    assert mirrored(inside, Frame(60, 60, 5, 5)) is inside
+    inner = chain.apply(context, {"steps": [{"params": {}}] * 2}, Frame(200, 100, top - 50, left - 50, Context(50, 50, 50, 50)))
+
+    assert first._given + second._given == given
+    np.testing.assert_array_equal(inner, context[50:70, 50:70])
+
+
+def test_a_draw_needs_no_more_than_its_steps_and_choices_do():
+    long = {**SHAKE, "length": {"choices": [2, 40]}}
+    chain = build_degradation([long, {"name": "one-of", "choices": [HALF, long]}, {**long, "probability": 0.5}])
+    rng, drawn = np.random.default_rng(0), []
+
+    for _ in range(200):
+        steps = (params := chain.draw(rng))["steps"]
+        shakes = [steps[0]["params"], steps[1]["params"]["params"], steps[2]["params"]]
+        needs = sum(shake["length"] // 2 for shake in shakes if shake and "length" in shake)
+        drawn.append(chain.reach(params))
+        assert drawn[-1] == needs
+
+    assert chain.margin == max(drawn) == 60
+    assert min(drawn) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,10 @@ def picture(height=60, width=70, seed=0):
     return np.random.default_rng(seed).random((height, width, 3), dtype=np.float32)
 
 
+def everything(values):
+    return slice(0, values.shape[0]), slice(0, values.shape[1])
+
+
 def layout(**parts):
     return DepthLayout(**{"vertical": 0.0, "slope": 0.0, "angle": 0.0, "clouds": 0.0, "objects": 0.0, "key": 1, **parts})
 
@@ -104,7 +108,7 @@ def test_objects_follow_outlines_and_drop_texture():
     texture = 0.1 * (np.indices((80, 80)).sum(axis=0) % 2)
     clean = np.repeat((0.1 + 0.7 * step + texture)[..., None], 3, axis=2).astype(np.float32)
 
-    smooth = smooth_luminance(clean)
+    smooth = smooth_luminance(clean, everything(clean))
 
     left, right = smooth[20:60, :39], smooth[20:60, 41:]
     assert right.min() - left.max() > 0.4
@@ -122,10 +126,14 @@ def test_the_filter_is_the_definition_and_looks_no_farther_than_its_reach():
 
     exact = values.astype(np.float64)
     gain = (box(exact**2) - box(exact) ** 2) / (box(exact**2) - box(exact) ** 2 + 0.05)
-    np.testing.assert_allclose(self_guided(values), box(gain) * exact + box(box(exact) * (1 - gain)), atol=1e-5)
+    np.testing.assert_allclose(
+        self_guided(values, everything(values)), box(gain) * exact + box(box(exact) * (1 - gain)), atol=1e-5
+    )
     changed = values.copy()
     changed[:10] = 0
-    np.testing.assert_array_equal(self_guided(changed)[10 + REACH :], self_guided(values)[10 + REACH :])
+    np.testing.assert_array_equal(
+        self_guided(changed, everything(changed))[10 + REACH :], self_guided(values, everything(values))[10 + REACH :]
+    )
 
 
 def test_the_horizon_scales_beta_as_the_outdoor_set_of_reside_needs():

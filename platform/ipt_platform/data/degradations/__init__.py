@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture
 from ipt_platform.data.degradations.blur import DefocusBlur, GaussianBlur, LinearMotionBlur, MotionBlur
 from ipt_platform.data.degradations.camera import CameraNoise
 from ipt_platform.data.degradations.compose import build
+from ipt_platform.data.degradations.frame import Frame
 from ipt_platform.data.degradations.haze import Haze
 from ipt_platform.data.degradations.jpeg import Jpeg
 from ipt_platform.data.degradations.lowlight import LowLight

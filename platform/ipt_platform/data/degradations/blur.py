@@ -8,7 +8,6 @@ import numpy as np
 from ipt_platform.data.degradations.base import (
     Degradation,
     Draw,
-    Frame,
     Params,
     Picture,
     constant,
@@ -18,10 +17,10 @@ from ipt_platform.data.degradations.base import (
     whole,
     within,
 )
+from ipt_platform.data.degradations.convolve import Kernel, convolve
+from ipt_platform.data.degradations.frame import Frame
 from ipt_platform.data.degradations.kernels import (
-    Kernel,
     Shape,
-    convolve,
     disk_kernel,
     disk_radius,
     gaussian_kernel,
@@ -65,6 +64,10 @@ class MotionBlur(Degradation):
         """Radius of the largest kernel that can be drawn."""
         return kernel_radius(self.length.high)
 
+    def reach(self, params: Params) -> int:
+        """Radius of the drawn kernel."""
+        return kernel_radius(params["length"])
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the length, the unrest and the key of the path."""
         return {
@@ -77,7 +80,7 @@ class MotionBlur(Degradation):
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Convolve with the kernel of the drawn path; borders are reflected (without repeating the edge)."""
         path = shake_path(params["length"], params["wander"], params["shakes"], keyed(params["key"]))
-        return _blur(clean, path_kernel(path, kernel_radius(params["length"])), self.linear_light)
+        return _blur(clean, path_kernel(path, self.reach(params)), self.linear_light, frame)
 
 
 class LinearMotionBlur(Degradation):
@@ -100,6 +103,10 @@ class LinearMotionBlur(Degradation):
         """Radius of the largest kernel that can be drawn."""
         return kernel_radius(self.length.high)
 
+    def reach(self, params: Params) -> int:
+        """Radius of the drawn kernel."""
+        return kernel_radius(params["length"])
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the length and the direction."""
         return {"length": self.length.sample(rng), "angle": self.angle.sample(rng)}
@@ -107,7 +114,7 @@ class LinearMotionBlur(Degradation):
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Convolve with the drawn line; borders are reflected (without repeating the edge)."""
         path = line_path(params["length"], params["angle"])
-        return _blur(clean, path_kernel(path, kernel_radius(params["length"])), self.linear_light)
+        return _blur(clean, path_kernel(path, self.reach(params)), self.linear_light, frame)
 
 
 class GaussianBlur(Degradation):
@@ -138,6 +145,10 @@ class GaussianBlur(Degradation):
         widest = max(self.sigma_x.high, self.sigma_y.high if self.sigma_y else 0)
         return self._radius(self.radius.high, widest, self.beta.low)
 
+    def reach(self, params: Params) -> int:
+        """Radius of the drawn kernel."""
+        return self._radius(params["radius"], max(params["sigma_x"], params["sigma_y"]), params["beta"])
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw widths, direction, exponent and size of the kernel."""
         sigma = self.sigma_x.sample(rng)
@@ -151,9 +162,9 @@ class GaussianBlur(Degradation):
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Convolve with the drawn kernel; borders are reflected (without repeating the edge)."""
-        widths, beta = (params["sigma_x"], params["sigma_y"]), params["beta"]
-        radius = self._radius(params["radius"], max(widths), beta)
-        return convolve(clean, gaussian_kernel(self.shape, *widths, params["angle"], beta, radius))
+        widths = params["sigma_x"], params["sigma_y"]
+        kernel = gaussian_kernel(self.shape, *widths, params["angle"], params["beta"], self.reach(params))
+        return convolve(clean, kernel, frame)
 
     def _radius(self, most: float, sigma: float, beta: float) -> int:
         return min(int(most), gaussian_reach(self.shape, sigma, beta))
@@ -174,19 +185,23 @@ class DefocusBlur(Degradation):
         """Radius of the largest kernel that can be drawn."""
         return disk_radius(self.radius.high)
 
+    def reach(self, params: Params) -> int:
+        """Radius of the drawn kernel."""
+        return disk_radius(params["radius"])
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the radius."""
         return {"radius": self.radius.sample(rng)}
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Convolve with the drawn disk; borders are reflected (without repeating the edge)."""
-        return _blur(clean, disk_kernel(params["radius"]), self.linear_light)
+        return _blur(clean, disk_kernel(params["radius"]), self.linear_light, frame)
 
 
-def _blur(clean: Picture, kernel: Kernel, linear_light: bool) -> Picture:
+def _blur(clean: Picture, kernel: Kernel, linear_light: bool, frame: Frame | None) -> Picture:
     """Convolve grey values, or the light that they stand for."""
     if not linear_light:
-        return convolve(clean, kernel)
-    light = np.asarray(cv2.pow(np.maximum(clean, 0), GAMMA), np.float32)
+        return convolve(clean, kernel, frame)
+    light = convolve(np.asarray(cv2.pow(np.maximum(clean, 0), GAMMA), np.float32), kernel, frame)
     # Fourier convolution may leave zeros a rounding error below zero, which has no root.
-    return np.asarray(cv2.pow(np.maximum(convolve(light, kernel), 0), 1 / GAMMA), np.float32)
+    return np.asarray(cv2.pow(np.maximum(light, 0), 1 / GAMMA), np.float32)

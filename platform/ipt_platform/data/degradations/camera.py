@@ -8,18 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ipt_platform.data.degradations.base import (
-    Degradation,
-    Draw,
-    Frame,
-    Params,
-    Picture,
-    constant,
-    draw_key,
-    keyed,
-    uniform,
-    within,
-)
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, constant, draw_key, keyed, uniform, within
+from ipt_platform.data.degradations.frame import Frame
 from ipt_platform.data.degradations.noise import Shot, draw_shot, light_noise
 
 GAMMA = 2.2

@@ -5,12 +5,10 @@ as a list, `[lowlight, {name: rain, density: 0.01}, {name: jpeg, probability: 0.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,7 +24,8 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from ipt_platform.data.degradations.base import Degradation, Frame, Params, Picture
+from ipt_platform.data.degradations.base import Degradation, Params, Picture
+from ipt_platform.data.degradations.frame import Frame, grown, seen_from
 
 Families = Mapping[str, type[Degradation]]
 
@@ -88,6 +87,10 @@ class Step(BaseModel):
         """That of the degradation; 1 where the step may be left out."""
         return self.degradation.upscale if self.probability == 1 else 1
 
+    def reach(self, params: Params | None) -> int:
+        """Pixels of context that one draw needs; none where it is left out."""
+        return 0 if params is None else self.degradation.reach(params)
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw whether to apply, and with which parameters (None: not at all); a certain step takes nothing for the first."""
         applied = self.probability == 1 or rng.random() < self.probability
@@ -120,22 +123,32 @@ class Chain(Degradation):
         """Draw every step: `{"steps": [{"name": ..., "params": {...} or None where it is left out}, ...]}`."""
         return {"steps": [step.draw(rng) for step in self.steps]}
 
+    def reach(self, params: Params) -> int:
+        """The sum of what the drawn steps need."""
+        return sum(step.reach(drawn["params"]) for step, drawn in zip(self.steps, params["steps"], strict=True))
+
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
-        """Apply the drawn steps in order; each to so much context only as this draw needs from there on."""
+        """Apply the drawn steps in order; each to so much context only as this draw needs from there on.
+
+        What lies outside the whole picture is left out: every step knows for itself what lies beyond a border, which is
+        its reflection, and not what the steps before have made of another reflection.
+        """
         whole = frame or Frame(*clean.shape[:2])
-        draws = [(step.degradation, drawn["params"]) for step, drawn in zip(self.steps, params["steps"], strict=True)]
-        needed = sum(reach(degradation, drawn) for degradation, drawn in draws)
-        degraded, frame = trimmed(clean, whole, self.margin - needed)
-        for degradation, drawn in draws:
-            if drawn is not None:
-                margin = reach(degradation, drawn)
-                here = mirrored(degraded, frame) if margin else degraded
-                degraded, frame = trimmed(degradation.apply(here, drawn, frame), frame, margin)
-        if degraded.shape == clean.shape and degraded is not clean:
+        asked = whole.inner(*clean.shape[:2])
+        inside = whole.inside(*clean.shape[:2])
+        inner = grown(asked, 0, inside)
+        needed = self.reach(params)
+        part = grown(inner, needed, inside)
+        degraded = clean[part]
+        for step, drawn in zip(self.steps, params["steps"], strict=True):
+            if drawn["params"] is not None:
+                needed -= step.reach(drawn["params"])
+                before, part = part, grown(inner, needed, inside)
+                degraded = step.degradation.apply(degraded, drawn["params"], whole.of_part(before, part))
+        if part == asked and not np.may_share_memory(degraded, clean):
             return degraded
-        result = clean.copy()
-        top, left = frame.top - whole.top, frame.left - whole.left
-        result[top : top + degraded.shape[0], left : left + degraded.shape[1]] = degraded
+        result = clean[asked].copy()
+        result[seen_from(part, asked)] = degraded
         return result
 
 
@@ -178,6 +191,10 @@ class OneOf(Degradation):
             choice = int(np.searchsorted(ends, rng.random() * ends[-1], side="right"))
         return {"choice": choice, **self.choices[choice].draw(rng)}
 
+    def reach(self, params: Params) -> int:
+        """What the drawn choice needs."""
+        return self.choices[params["choice"]].reach(params["params"])
+
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Apply the drawn choice."""
         if params["params"] is None:
@@ -216,59 +233,6 @@ def build(spec: Any, families: Families) -> Degradation:
         message = f"'{misplaced}' belongs to a step of a list; write a list of one: [{{name: {name}, {misplaced}: ...}}]"
         raise _refused((misplaced,), spec[misplaced], message)
     return family.model_validate({key: value for key, value in spec.items() if key != "name"}, context=families)
-
-
-def reach(degradation: Degradation, params: Params | None) -> int:
-    """The margin that one draw needs: none where it is left out, that of the choice where there was one."""
-    if params is None:
-        return 0
-    if isinstance(degradation, OneOf):
-        return reach(degradation.choices[params["choice"]].degradation, params["params"])
-    return degradation.margin
-
-
-def mirrored(picture: Picture, frame: Frame) -> Picture:
-    """What lies outside the whole picture, made anew as the reflection of what lies inside.
-
-    A crop at the border comes with reflected context. A step degrades that context as if it were more picture; but when
-    the whole picture is degraded, the next step sees the reflection of what the step before has made of it.
-
-    Args:
-        picture: [H, W, 3] float32.
-        frame: Where it lies in the whole picture.
-
-    Returns:
-        [H, W, 3] float32; the array itself where nothing lies outside.
-    """
-    height, width = picture.shape[:2]
-    if 0 <= frame.top <= frame.height - height and 0 <= frame.left <= frame.width - width:
-        return picture
-    rows, columns = _inside(frame.top, height, frame.height), _inside(frame.left, width, frame.width)
-    return picture[rows[:, None], columns]
-
-
-def trimmed(picture: Picture, frame: Frame, margin: int) -> tuple[Picture, Frame]:
-    """An array without `margin` pixels of context at each side, and its frame; a side of the whole picture has no context.
-
-    Args:
-        picture: [H, W, 3] float32.
-        frame: Where it lies in the whole picture.
-        margin: Pixels; nothing is trimmed from an array that has not so much context.
-    """
-    height, width = picture.shape[:2]
-    above, left = margin * (frame.top != 0), margin * (frame.left != 0)
-    below, right = margin * (frame.top + height != frame.height), margin * (frame.left + width != frame.width)
-    if not (above or below or left or right) or above + below >= height or left + right >= width:
-        return picture, frame
-    inner = picture[above : height - below, left : width - right]
-    return inner, replace(frame, top=frame.top + above, left=frame.left + left)
-
-
-def _inside(start: int, length: int, size: int) -> NDArray[np.intp]:
-    """For each of `length` places from `start` of a line of `size` pixels, the position of its reflection from inside."""
-    period = max(1, 2 * (size - 1))
-    places = np.arange(start, start + length) % period
-    return np.minimum(places, period - places) - start
 
 
 def _refused(place: tuple[str, ...], found: Any, message: str) -> ValidationError:

@@ -4,13 +4,15 @@ Everything is a function of the place in the whole picture (`Frame`) and of the 
 that margin gets the depth which the whole picture would have given it. Hence no normalisation by a crop's own extremes.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ipt_platform.data.degradations.base import Frame, Picture
+from ipt_platform.data.degradations.base import Picture
 from ipt_platform.data.degradations.fractal import POINTS, Map, lattice, spline, unit_places
+from ipt_platform.data.degradations.frame import Frame, Part, wanted
 
 _RADIUS = 8
 _EPSILON = np.float32(0.05)
@@ -52,64 +54,78 @@ def depth_map(clean: Picture, layout: DepthLayout, frame: Frame) -> Map:
         frame: where `clean` lies in the whole picture.
 
     Returns:
-        [H, W] float32 in [0, 1].
+        [h, w] float32 in [0, 1]: of all but the frame's context.
     """
-    depth = _lie_of_the_land(clean.shape[0], clean.shape[1], layout, frame)
+    inner = wanted(clean, frame)
+    depth = _lie_of_the_land(inner, layout, frame)
     if layout.objects != 0:
-        objects = smooth_luminance(clean)
+        objects = smooth_luminance(clean, inner)
         objects *= np.float32(layout.objects)
         depth += objects
     return np.clip(depth, 0, 1, out=depth)
 
 
-def smooth_luminance(picture: Picture) -> Map:
+def smooth_luminance(picture: Picture, inner: Part) -> Map:
     """Luminance after a self-guided filter: flat within objects, stepped at their outlines.
 
     Args:
         picture: [H, W, 3] float32 in [0, 1].
+        inner: the part of it that is asked for.
 
     Returns:
-        [H, W] float32 in [0, 1].
+        [h, w] float32 in [0, 1], of that part.
     """
-    return self_guided(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32))
+    return self_guided(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32), inner)
 
 
-def self_guided(values: Map) -> Map:
+def self_guided(values: Map, inner: Part) -> Map:
     """The guided filter with a map as its own guide: texture goes, steps stay; looks `REACH` far.
 
     Args:
         values: [H, W] float32, of about unit range.
+        inner: the part of it that is asked for.
 
     Returns:
-        [H, W] float32.
+        [h, w] float32, of that part.
     """
     mean = _box(values)
     gain = np.asarray(cv2.sqrBoxFilter(values, -1, _WINDOW, borderType=cv2.BORDER_REFLECT_101), np.float32)
     gain -= mean * mean
     gain /= gain + _EPSILON
     mean -= gain * mean
-    smooth = _box(gain)
-    smooth *= values
-    smooth += _box(mean)
+    smooth = _box(gain)[inner]
+    smooth *= values[inner]
+    smooth += _box(mean)[inner]
     return smooth
 
 
-def _lie_of_the_land(height: int, width: int, layout: DepthLayout, frame: Frame) -> Map:
-    """[height, width] all of the depth that does not depend on what the picture shows, less half of `objects`.
+def _lie_of_the_land(inner: Part, layout: DepthLayout, frame: Frame) -> Map:
+    """[h, w] all of the depth that does not depend on what the picture shows, less half of `objects`.
 
     Each part is a sum of products of something of the row and something of the column; so one product of matrices is all.
     """
-    rows, columns = unit_places(height, frame.height, frame.top), unit_places(width, frame.width, frame.left)
-    sine, cosine = np.sin(layout.angle), np.cos(layout.angle)
+    height, width = (side.stop - side.start for side in inner)
+    places = np.concatenate(
+        (
+            unit_places(height, frame.height, frame.top + inner[0].start),
+            unit_places(width, frame.width, frame.left + inner[1].start),
+        )
+    )
+    rows, columns = places[:height], places[height:]
+    sine, cosine = math.sin(layout.angle), math.cos(layout.angle)
     plane = layout.slope / (abs(sine) + abs(cosine))
     of_rows, of_columns = np.ones((height, POINTS + 2), np.float32), np.ones((POINTS + 2, width), np.float32)
-    of_rows[:, -2] = layout.vertical * (1 - rows) + plane * sine * (rows - 0.5) + (layout.slope - layout.objects) / 2
+    # vertical (1 - rows) + plane sine (rows - 1/2) + ...
+    rise, begin = plane * sine - layout.vertical, layout.vertical + (layout.slope - layout.objects - plane * sine) / 2
+    np.multiply(rows, rise, out=of_rows[:, -2])
+    of_rows[:, -2] += begin
     of_columns[-1] = plane * cosine * (columns - 0.5)
-    if layout.clouds > 0:
-        of_rows[:, :POINTS] = spline(rows)
-        of_columns[:POINTS] = (np.float32(layout.clouds) * lattice(layout.key)) @ spline(columns).T
-        return of_rows @ of_columns
-    return of_rows[:, -2:] @ of_columns[-2:]
+    if layout.clouds == 0:
+        return of_rows[:, -2:] @ of_columns[-2:]
+    shares = spline(places)
+    of_rows[:, :POINTS] = shares[:height]
+    np.matmul(np.float32(layout.clouds) * lattice(layout.key), shares[height:].T, out=of_columns[:POINTS])
+    return of_rows @ of_columns
 
 
 def _box(values: Map) -> Map:

@@ -20,6 +20,9 @@ POINTS = CELLS + 3
 _OCTAVES = ((3, 4 / 7), (6, 2 / 7), (CELLS, 1 / 7))
 """Cells and amplitude of the octaves, each of half the amplitude and twice the frequency of the one before."""
 
+_NUMBERS = sum((cells + 3) ** 2 for cells, _ in _OCTAVES)
+"""Lattice points of all octaves."""
+
 _BASIS = np.array(((1, 4, 1, 0), (-3, 0, 3, 0), (3, -6, 3, 0), (-1, 3, -3, 1)), np.float32) / 6
 """Uniform cubic B-spline: shares of four lattice points (columns) by powers of the place between them (rows)."""
 
@@ -37,8 +40,11 @@ def unit_places(size: int, whole: int, start: int) -> NDArray[np.float32]:
     Returns:
         [size] float32 in [0, 1]; a pixel's place is its middle.
     """
-    at = np.mod((np.arange(size) + (start + 0.5)) / whole, 2)
-    return np.minimum(at, 2 - at).astype(np.float32)
+    at = (np.arange(size) + (start + 0.5)) / whole
+    if start < 0 or start + size > whole:
+        at %= 2
+        at = np.minimum(at, 2 - at)
+    return at.astype(np.float32)
 
 
 def lattice(key: int) -> Map:
@@ -52,11 +58,13 @@ def lattice(key: int) -> Map:
     Returns:
         [POINTS, POINTS] float32 in [0, 1].
     """
-    rng = keyed(key)
-    points = np.zeros((POINTS, POINTS), np.float32)
+    numbers = keyed(key).random(_NUMBERS, dtype=np.float32)
+    points, begin = np.zeros((POINTS, POINTS), np.float32), 0
     for (cells, amplitude), spread in zip(_OCTAVES, _SPREADS, strict=True):
-        octave = rng.random((cells + 3, cells + 3), dtype=np.float32) * np.float32(amplitude)
+        end = begin + (cells + 3) ** 2
+        octave = numbers[begin:end].reshape(cells + 3, cells + 3) * np.float32(amplitude)
         points += octave if spread is None else spread @ octave @ spread.T
+        begin = end
     return points
 
 
@@ -72,14 +80,15 @@ def spline(at: NDArray, cells: int = CELLS) -> Map:
     """
     place = at.astype(np.float32) * np.float32(cells)
     cell = np.minimum(place.astype(np.int64), cells - 1)
-    x = place - cell.astype(np.float32)
-    powers = np.ones((len(at), 4), np.float32)
-    powers[:, 1] = x
-    powers[:, 2] = x * x
-    powers[:, 3] = powers[:, 2] * x
+    x = place - cell
+    powers = np.empty((4, len(at)), np.float32)
+    powers[0] = 1
+    powers[1] = x
+    np.multiply(powers[1], powers[1], out=powers[2])
+    np.multiply(powers[2], powers[1], out=powers[3])
     weights = np.zeros((len(at), cells + 3), np.float32)
-    first = np.arange(len(at)) * (cells + 3) + cell
-    weights.ravel()[first[:, None] + np.arange(4)] = powers @ _BASIS
+    first = np.arange(0, weights.size, cells + 3) + cell
+    weights.ravel()[first[:, None] + np.arange(4)] = powers.T @ _BASIS
     return weights
 
 

@@ -6,19 +6,10 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ipt_platform.data.degradations.base import (
-    Degradation,
-    Draw,
-    Frame,
-    Params,
-    Picture,
-    constant,
-    draw_key,
-    uniform,
-    within,
-)
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, constant, draw_key, uniform, within
 from ipt_platform.data.degradations.depth import REACH, DepthLayout, depth_map
 from ipt_platform.data.degradations.fractal import Map
+from ipt_platform.data.degradations.frame import Frame, wanted
 
 
 class Haze(Degradation):
@@ -56,6 +47,10 @@ class Haze(Degradation):
         looks = self.flat < 1 and (self.objects.low, self.objects.high) != (0, 0)
         return REACH if looks else 0
 
+    def reach(self, params: Params) -> int:
+        """That of the filter, where the draw looks for objects."""
+        return REACH if params.get("objects") else 0
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw beta, the airlight, the horizon and a layout of the depth (or the one depth of a flat pair)."""
         air = {field: getattr(self, field).sample(rng) for field in ("beta", "airlight", "far")}
@@ -75,12 +70,13 @@ class Haze(Degradation):
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Scatter light over the drawn depth."""
+        inner = clean[wanted(clean, frame)]
         if "depth" in params:
-            depth = np.full(clean.shape[:2], params["depth"], np.float32)
+            depth = np.full(inner.shape[:2], params["depth"], np.float32)
         else:
             layout = DepthLayout(**{key: params[key] for key in DepthLayout.__dataclass_fields__})
             depth = depth_map(clean, layout, frame or Frame(*clean.shape[:2]))
-        return scatter(clean, depth, params["beta"] * params["far"], params["airlight"])
+        return scatter(inner, depth, params["beta"] * params["far"], params["airlight"])
 
 
 def scatter(clean: Picture, depth: Map, beta: float, airlight: float) -> Picture:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture, uniform, within
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, uniform, within
+from ipt_platform.data.degradations.frame import Frame, grown, seen_from
 
 _BLOCK: dict[int, tuple[int, int]] = {444: (8, 8), 422: (8, 16), 420: (16, 16)}
 """Rows and columns that are coded together, by the subsampling of the colours."""
@@ -52,7 +53,11 @@ class Jpeg(Degradation):
     @property
     def margin(self) -> int:
         """The rest of a block, and where colours are interpolated the pixels beyond it that they come from."""
-        return max(block - 1 + (_SPREAD if block > 8 else 0) for _, block in (_BLOCK[int(s)] for s in self._samplings))
+        return max(_reach(int(sampling)) for sampling in self._samplings)
+
+    def reach(self, params: Params) -> int:
+        """That of the drawn subsampling."""
+        return _reach(params["subsampling"])
 
     @property
     def _samplings(self) -> tuple[float, ...]:
@@ -66,18 +71,37 @@ class Jpeg(Degradation):
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Encode and decode on the grid of the whole picture; context beyond its border is reflected anew."""
         frame = frame or Frame(*clean.shape[:2])
+        asked, inside = frame.inner(*clean.shape[:2]), frame.inside(*clean.shape[:2])
         # What lies beyond the border was never there for the encoder, which repeats the last row and column instead.
-        above, left = max(0, -frame.top), max(0, -frame.left)
-        below = max(0, frame.top + clean.shape[0] - frame.height)
-        right = max(0, frame.left + clean.shape[1] - frame.width)
-        inside = clean[above : clean.shape[0] - below, left : clean.shape[1] - right]
+        inner = grown(asked, 0, inside)
         rows, columns = _BLOCK[params["subsampling"]]
-        start = ((frame.top + above) % rows, (frame.left + left) % columns)
-        pixels = np.rint(np.clip(inside, 0, 1) * 255).astype(np.uint8)
-        coded = recode(np.pad(pixels, ((start[0], 0), (start[1], 0), (0, 0)), mode="edge"), **params)[start[0] :, start[1] :]
-        if above or below or left or right:
-            coded = np.pad(coded, ((above, below), (left, right), (0, 0)), mode="reflect")
+        spread = _SPREAD if columns > 8 else 0
+        part = (
+            _whole_blocks(inner[0], frame.top, rows, spread, inside[0]),
+            _whole_blocks(inner[1], frame.left, columns, spread, inside[1]),
+        )
+        pixels = np.rint(np.clip(clean[part], 0, 1) * 255).astype(np.uint8)
+        # An array that comes without context may begin within a block.
+        above, left = (frame.top + part[0].start) % rows, (frame.left + part[1].start) % columns
+        if above or left:
+            pixels = cv2.copyMakeBorder(pixels, above, 0, left, 0, cv2.BORDER_REPLICATE)
+        coded = recode(np.asarray(pixels, np.uint8), **params)[above:, left:][seen_from(inner, part)]
+        if inner != asked:
+            beyond = [(own.start - at.start, at.stop - own.stop) for own, at in zip(inner, asked, strict=True)]
+            coded = np.pad(coded, (*beyond, (0, 0)), mode="reflect")
         return np.divide(coded, 255, dtype=np.float32)
+
+
+def _reach(subsampling: int) -> int:
+    block = max(_BLOCK[subsampling])
+    return block - 1 + (_SPREAD if block > 8 else 0)
+
+
+def _whole_blocks(asked: slice, start: int, block: int, spread: int, limits: slice) -> slice:
+    """The blocks which hold what is asked for and `spread` pixels round it; `start` is the array's place in the picture."""
+    first = (start + asked.start - spread) // block * block - start
+    last = -(-(start + asked.stop + spread) // block) * block - start
+    return slice(max(first, limits.start), min(last, limits.stop))
 
 
 def recode(pixels: NDArray[np.uint8], quality: int, subsampling: int) -> NDArray[np.uint8]:

@@ -5,15 +5,11 @@ Every kernel is [2R+1, 2R+1] float32 with sum one and its centre in the middle, 
 
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipt_platform.data.degradations.base import Picture
+from ipt_platform.data.degradations.convolve import Kernel
 from ipt_platform.data.degradations.splat import splat
-
-Kernel = NDArray[np.float32]
-"""float32 [2R+1, 2R+1]."""
 
 Shape = Literal["gaussian", "plateau"]
 
@@ -52,14 +48,15 @@ def shake_path(length: float, wander: float, shakes: float, rng: np.random.Gener
     """
     steps = max(8, int(np.ceil(length / _STEP)))
     turns = rng.standard_normal(steps) * (wander / np.sqrt(steps))
-    jolts = rng.poisson(shakes)
-    at = rng.integers(steps, size=jolts)
-    np.add.at(turns, at, np.pi + rng.uniform(-0.5, 0.5, size=jolts))
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(turns)
-    pace = np.stack((np.sin(heading), np.cos(heading)), axis=1) * (length / steps)
+    for _ in range(rng.poisson(shakes)):
+        turns[int(rng.random() * steps)] += np.pi + rng.random() - 0.5
+    heading = 2 * np.pi * rng.random() + np.cumsum(turns)
+    pace = np.empty((steps, 2))
+    pace[:, 0], pace[:, 1] = np.sin(heading), np.cos(heading)
+    pace *= length / steps
     # Each sample stands in the middle of its step, where it represents the step best.
     path = np.cumsum(pace, axis=0) - pace / 2
-    return path - path.mean(axis=0)
+    return path - path.sum(axis=0) / steps
 
 
 def line_path(length: float, angle: float) -> NDArray[np.float64]:
@@ -191,23 +188,6 @@ def bessel_j1(x: NDArray) -> NDArray[np.float64]:
     """
     turn = (np.arange(_BESSEL_POINTS) + 0.5) * (np.pi / _BESSEL_POINTS)
     return np.cos(turn - x[:, None] * np.sin(turn)).mean(axis=1)
-
-
-def convolve(picture: Picture, kernel: Kernel) -> Picture:
-    """Convolve each channel, y[p] = sum_u k[u] x[p-u], reflecting borders without repeating the edge.
-
-    Args:
-        picture: [H, W, 3] float32.
-        kernel: [2R+1, 2R+1] float32.
-
-    Returns:
-        [H, W, 3] float32, a new array.
-    """
-    if kernel.size == 1:
-        return picture * kernel[0, 0]
-    # OpenCV correlates; convolution turns the kernel by 180 degrees.
-    turned = np.ascontiguousarray(kernel[::-1, ::-1])
-    return np.asarray(cv2.filter2D(picture, -1, turned, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
 def _under_arc(x: NDArray, radius: float) -> NDArray:

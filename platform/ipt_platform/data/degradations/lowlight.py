@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture, draw_key, keyed, uniform, within
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, draw_key, keyed, uniform, within
 from ipt_platform.data.degradations.depth import REACH, Map, self_guided
+from ipt_platform.data.degradations.frame import Frame, Part, wanted
 from ipt_platform.data.degradations.noise import Shot, draw_shot, light_noise
 
 
@@ -44,6 +45,10 @@ class LowLight(Degradation):
         """Context of the filter that finds the illumination, where it is looked for."""
         return REACH if self.retinex > 0 else 0
 
+    def reach(self, params: Params) -> int:
+        """That of the filter, where the draw looks for the illumination."""
+        return REACH if "power" in params else 0
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the form and its numbers, the strength of the noise and its key."""
         if rng.random() < self.retinex:
@@ -54,30 +59,34 @@ class LowLight(Degradation):
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Darken, then add the noise of the drawn key."""
+        inner = wanted(clean, frame)
         if "power" in params:
-            gain = cv2.cvtColor(_power(illumination(clean), params["power"] - 1), cv2.COLOR_GRAY2RGB)
-            dark = np.multiply(clean, gain)
+            gain = _power(illumination(clean, inner), params["power"] - 1)
+            dark = np.asarray(cv2.cvtColor(gain, cv2.COLOR_GRAY2RGB), np.float32)
         else:
             # x times a gain, which also says what becomes of values that noise had carried out of [0, 1].
-            dark = clean * _power(clean, params["gamma"] - 1)
+            dark = _power(clean[inner], params["gamma"] - 1)
             dark *= np.float32(params["beta"] * params["alpha"] ** params["gamma"])
+        dark *= clean[inner]
         if params["shot"] > 0 or params["sigma"] > 0:
             dark += light_noise(dark, params["shot"], (params["sigma"] / 255) ** 2, keyed(params["key"]))
         return dark
 
 
-def illumination(picture: Picture) -> Map:
+def illumination(picture: Picture, inner: Part) -> Map:
     """How brightly each place is lit: the brightest channel, smooth within objects, stepped at their outlines.
 
     Args:
         picture: [H, W, 3] float32 in [0, 1].
+        inner: the part of it that is asked for.
 
     Returns:
-        [H, W] float32 in [0, 1].
+        [h, w] float32 in [0, 1], of that part.
     """
     # A tenth of the time of numpy's maximum over the last axis.
     red, green, blue = cv2.split(picture)
-    return np.clip(self_guided(np.maximum(np.maximum(red, green), blue)), 0, 1)
+    light = self_guided(np.maximum(np.maximum(red, green, out=red), blue, out=red), inner)
+    return np.clip(light, 0, 1, out=light)
 
 
 def _power(values: np.ndarray, exponent: float) -> np.ndarray:

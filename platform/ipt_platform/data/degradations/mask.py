@@ -15,7 +15,6 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Validatio
 from ipt_platform.data.degradations.base import (
     Degradation,
     Draw,
-    Frame,
     Params,
     Picture,
     constant,
@@ -25,6 +24,7 @@ from ipt_platform.data.degradations.base import (
     whole,
     within,
 )
+from ipt_platform.data.degradations.frame import Frame
 
 Fill = Literal["black", "grey", "white", "noise"]
 

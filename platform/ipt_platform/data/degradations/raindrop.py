@@ -6,19 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipt_platform.data.degradations.base import (
-    Degradation,
-    Draw,
-    Frame,
-    Params,
-    Picture,
-    draw_key,
-    keyed,
-    uniform,
-    within,
-)
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, draw_key, keyed, uniform, within
 from ipt_platform.data.degradations.boxes import box_pixels
 from ipt_platform.data.degradations.fractal import Map
+from ipt_platform.data.degradations.frame import Frame
 
 _SMALLEST, _LARGEST = 0.35, 1.5
 """Radii of the smallest and the largest drop over the typical one."""
@@ -78,8 +69,11 @@ class Raindrop(Degradation):
     @property
     def margin(self) -> int:
         """From one side of the largest drop to what it refracts from beyond its other side, and the blur of that."""
-        reach = _FAR * self.size.high + self.softness.high / 2
-        return int(np.ceil(reach * (1 + 1 / self.zoom.low))) + 2 * round(self.blur.high) + 1
+        return _reach(self.size.high, self.softness.high, self.zoom.low, self.blur.high)
+
+    def reach(self, params: Params) -> int:
+        """The same for the drawn window."""
+        return _reach(params["size"], params["softness"], params["zoom"], params["blur"])
 
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the window, the direction of the light in radians from downwards, and the key of the drops."""
@@ -90,13 +84,17 @@ class Raindrop(Degradation):
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Put the drawn window before the picture; drops have their places in the whole picture."""
-        wet = clean.copy()
-        water = _water(clean.shape[0], clean.shape[1], params, frame or Frame(*clean.shape[:2]))
+        frame = frame or Frame(*clean.shape[:2])
+        inner = frame.inner(*clean.shape[:2])
+        wet = clean[inner].copy()
+        water = _water(wet.shape[0], wet.shape[1], params, frame.of_part(inner, inner))
         if len(water.inside) == 0:
             return wet
         back = 1 + 1 / params["zoom"]
         refracted = _look_up(
-            _blurred(clean, round(params["blur"])), water.rows - back * water.down, water.columns - back * water.right
+            _blurred(clean, round(params["blur"])),
+            inner[0].start + water.rows - back * water.down,
+            inner[1].start + water.columns - back * water.right,
         )
         pixels = wet.reshape(-1, 3)
         shown = pixels[water.inside]
@@ -106,6 +104,11 @@ class Raindrop(Degradation):
         shown += (params["bright"] * np.maximum(0, facing)).astype(np.float32)[:, None] * (1 - shown)
         pixels[water.inside] = shown
         return wet
+
+
+def _reach(size: float, softness: float, zoom: float, blur: float) -> int:
+    far = _FAR * size + softness / 2
+    return int(np.ceil(far * (1 + 1 / zoom))) + 2 * round(blur) + 1
 
 
 def drop_mask(height: int, width: int, params: Params, frame: Frame) -> Map:

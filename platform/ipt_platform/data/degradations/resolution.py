@@ -10,8 +10,19 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 from annotated_types import Len
 
-from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture, uniform, whole, within
-from ipt_platform.data.degradations.resize import FILTERS, IMRESIZE, Filter, Taps, resize, resized, taps
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, uniform, whole, within
+from ipt_platform.data.degradations.frame import Frame
+from ipt_platform.data.degradations.resize import (
+    FILTERS,
+    IMRESIZE,
+    Filter,
+    Taps,
+    resize_turned,
+    resized,
+    sum_rows,
+    taps,
+    turned,
+)
 
 Interpolation = Literal["area", "bilinear", "bicubic"]
 
@@ -34,7 +45,11 @@ class LowResolution(Degradation):
     @property
     def margin(self) -> int:
         """Reach of the cubic kernels that make the smallest picture and enlarge it."""
-        return _reach(self.scale.high, IMRESIZE)
+        return _reach(self.scale.high, IMRESIZE, IMRESIZE)
+
+    def reach(self, params: Params) -> int:
+        """That of the drawn scale."""
+        return _reach(params["scale"], IMRESIZE, IMRESIZE)
 
     @property
     def upscale(self) -> int:
@@ -49,12 +64,13 @@ class LowResolution(Degradation):
         """Make the picture smaller and larger again."""
         scale = params["scale"]
         frame = frame or Frame(*clean.shape[:2])
-        rows = _there_and_back(clean.shape[0], frame.top, frame.height, scale, IMRESIZE, IMRESIZE)
-        columns = _there_and_back(clean.shape[1], frame.left, frame.width, scale, IMRESIZE, IMRESIZE)
-        small = resize(clean, rows.there, columns.there)
+        inner = frame.inner(*clean.shape[:2])
+        rows = _there_and_back(clean.shape[0], inner[0], frame.top, frame.height, scale, IMRESIZE, IMRESIZE)
+        columns = _there_and_back(clean.shape[1], inner[1], frame.left, frame.width, scale, IMRESIZE, IMRESIZE)
+        small = resize_turned(clean, rows.there, columns.there)
         if self.quantize:
             small = np.divide(np.rint(np.clip(small, 0, 1) * 255), 255, dtype=np.float32)
-        return resize(small, rows.back, columns.back)
+        return _enlarged(small, rows.back, columns.back)
 
 
 class Resample(Degradation):
@@ -77,7 +93,12 @@ class Resample(Degradation):
     @property
     def margin(self) -> int:
         """Reach of the widest filters at the smallest scale."""
-        return max(_reach(1 / self.scale.low, kind) for kind in FILTERS.values())
+        pairs = ((FILTERS[there], FILTERS[back]) for there in self.there for back in self.back)
+        return max(_reach(1 / self.scale.low, *pair) for pair in pairs)
+
+    def reach(self, params: Params) -> int:
+        """Reach of the drawn filters at the drawn scale, where rounding its size up to whole pixels makes none smaller."""
+        return _reach(1 / params["scale"], FILTERS[params["there"]], FILTERS[params["back"]])
 
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the scale and both filters."""
@@ -91,12 +112,13 @@ class Resample(Degradation):
         """Resize the picture there and back."""
         there, back = FILTERS[params["there"]], FILTERS[params["back"]]
         frame = frame or Frame(*clean.shape[:2])
+        inner = frame.inner(*clean.shape[:2])
         ways = []
-        for length, start, size in zip(clean.shape, (frame.top, frame.left), (frame.height, frame.width), strict=False):
+        for axis, (start, size) in enumerate(((frame.top, frame.height), (frame.left, frame.width))):
             step = size / resized(size, params["scale"])
-            ways.append(_there_and_back(length, start, size, step, there, back))
+            ways.append(_there_and_back(clean.shape[axis], inner[axis], start, size, step, there, back))
         rows, columns = ways
-        return resize(resize(clean, rows.there, columns.there), rows.back, columns.back)
+        return _enlarged(resize_turned(clean, rows.there, columns.there), rows.back, columns.back)
 
 
 class _Ways(NamedTuple):
@@ -106,18 +128,25 @@ class _Ways(NamedTuple):
     back: Taps
 
 
-def _there_and_back(length: int, start: int, size: int, step: float, there: Filter, back: Filter) -> _Ways:
-    """The ways of an array which begins at `start` of an axis of `size` pixels; small pixels lie `step` pixels apart."""
-    # Context beyond the picture is trimmed with the margin, whatever it gets.
-    pixels = np.clip(np.arange(start, start + length), 0, size - 1)
+def _there_and_back(length: int, inner: slice, start: int, size: int, step: float, there: Filter, back: Filter) -> _Ways:
+    """The ways of the inner part of an array of `length` pixels which begins at `start` of an axis of `size` pixels; small
+    pixels lie `step` pixels apart.
+    """
+    # What lies beyond the picture is context to whoever asks for it, whatever it gets.
+    pixels = np.clip(np.arange(start + inner.start, start + inner.stop), 0, size - 1)
     up = taps((pixels + 0.5) / step - 0.5, resized(size, 1 / step), back, 1 / step)
     first, last = int(up.place.min()), int(up.place.max())
     down = taps((np.arange(first, last + 1) + 0.5) * step - 0.5, size, there, step)
-    # Small pixels at the rim see more than the margin holds; the pixels that they make are trimmed with it.
+    # Where an array comes without context, small pixels at its rim would see more than it holds.
     inside = np.clip(down.place - start, 0, length - 1)
     return _Ways(Taps(inside, down.weight), Taps(up.place - first, up.weight))
 
 
-def _reach(step: float, kind: Filter) -> int:
+def _enlarged(small: Picture, rows: Taps, columns: Taps) -> Picture:
+    """A small picture that lies turned, [w, h, 3], at its size again, [H, W, 3]."""
+    return sum_rows(turned(sum_rows(small, columns)), rows)
+
+
+def _reach(step: float, there: Filter, back: Filter) -> int:
     """Pixels from a pixel of the result to the farthest that it depends on, through small pixels `step` apart."""
-    return int(np.ceil(step * kind.reach(1 / step) + kind.reach(step))) + 1
+    return int(np.ceil(step * back.reach(1 / step) + there.reach(step))) + 1

@@ -9,7 +9,6 @@ from pydantic import Field
 from ipt_platform.data.degradations.base import (
     Degradation,
     Draw,
-    Frame,
     Params,
     Picture,
     constant,
@@ -20,6 +19,7 @@ from ipt_platform.data.degradations.base import (
     within,
 )
 from ipt_platform.data.degradations.fractal import Map
+from ipt_platform.data.degradations.frame import Frame
 
 _SHIFT = 4
 """Corners are given to OpenCV in parts of 2^-4 pixel."""

@@ -5,8 +5,10 @@ from typing import Annotated, ClassVar
 import cv2
 import numpy as np
 
-from ipt_platform.data.degradations.base import Degradation, Draw, Frame, Params, Picture, constant, uniform, whole, within
-from ipt_platform.data.degradations.kernels import convolve, sinc_kernel
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, constant, uniform, whole, within
+from ipt_platform.data.degradations.convolve import convolve
+from ipt_platform.data.degradations.frame import Frame, grown, seen_from, wanted
+from ipt_platform.data.degradations.kernels import sinc_kernel
 
 
 class SincBlur(Degradation):
@@ -28,13 +30,17 @@ class SincBlur(Degradation):
         """Radius of the largest kernel that can be drawn."""
         return int(self.radius.high)
 
+    def reach(self, params: Params) -> int:
+        """Radius of the drawn kernel."""
+        return params["radius"]
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the cutoff and the size of the kernel."""
         return {"cutoff": self.cutoff.sample(rng), "radius": int(self.radius.sample(rng))}
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Convolve with the drawn kernel; borders are reflected (without repeating the edge)."""
-        return convolve(clean, sinc_kernel(params["cutoff"], params["radius"]))
+        return convolve(clean, sinc_kernel(params["cutoff"], params["radius"]), frame)
 
 
 class Sharpen(Degradation):
@@ -58,20 +64,29 @@ class Sharpen(Degradation):
         """The Gaussian's reach, twice: the mask is smoothed too."""
         return 2 * _reach(self.sigma.high)
 
+    def reach(self, params: Params) -> int:
+        """That of the drawn Gaussian, twice."""
+        return 2 * _reach(params["sigma"])
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the three numbers."""
         return {field: getattr(self, field).sample(rng) for field in ("amount", "sigma", "threshold")}
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Sharpen by the drawn amount; borders are reflected (without repeating the edge)."""
-        rest = clean - _soft(clean, params["sigma"])
-        mask = _soft((np.abs(rest) > params["threshold"] / 255).astype(np.float32), params["sigma"])
-        rest *= np.float32(params["amount"])
-        rest += clean
-        sharp = np.clip(rest, 0, 1, out=rest)
-        sharp -= clean
+        inner = wanted(clean, frame)
+        everything = slice(0, clean.shape[0]), slice(0, clean.shape[1])
+        near = grown(inner, _reach(params["sigma"]), everything)
+        rest = clean[near] - _soft(clean, params["sigma"])[near]
+        found = (np.abs(rest) > params["threshold"] / 255).astype(np.float32)
+        mask = _soft(found, params["sigma"])[seen_from(inner, near)]
+        asked = clean[inner]
+        sharp = rest[seen_from(inner, near)] * np.float32(params["amount"])
+        sharp += asked
+        np.clip(sharp, 0, 1, out=sharp)
+        sharp -= asked
         sharp *= mask
-        sharp += clean
+        sharp += asked
         return sharp
 
 
