@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from scipy import stats
 
 from ipt_platform.data.degradations import build_degradation
+from ipt_platform.data.degradations.base import keyed
+from ipt_platform.data.degradations.fields import normal_field
 from ipt_platform.data.degradations.noise import draw_mixing
 from ipt_platform.spec.task import load_task
 
@@ -63,7 +65,7 @@ def test_blind_sigma_is_uniform_over_its_range():
     assert stats.kstest(drawn, stats.uniform(10, 20).cdf).pvalue > 1e-3
 
 
-def test_plain_noise_draws_and_adds_what_it_always_did():
+def test_plain_noise_draws_and_adds_nothing_but_sigma_and_a_field():
     clean = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
     task = load_task("denoise").training({})
     rng, reference = np.random.default_rng(7), np.random.default_rng(7)
@@ -71,7 +73,7 @@ def test_plain_noise_draws_and_adds_what_it_always_did():
     noisy, params = task(clean, rng)
 
     sigma, key = reference.uniform(0, 50), int(reference.integers(2**53))
-    field = np.random.Generator(np.random.SFC64(key)).standard_normal(clean.shape, dtype=np.float32)
+    field = normal_field(keyed(key), clean.shape)
     assert params == {"sigma": sigma, "key": key}
     assert noisy.tobytes() == (field * np.float32(sigma / 255) + clean).tobytes()
     assert rng.bit_generator.state == reference.bit_generator.state
@@ -157,6 +159,19 @@ def test_few_photons_come_with_the_probabilities_of_poisson():
     expected = stats.poisson(3).pmf(np.arange(9)) * clean.size
     observed = np.append(counts[:9], counts[9:].sum())
     assert stats.chisquare(observed, np.append(expected, clean.size - expected.sum())).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("photons", [10, 11.5, 20, 150, 4000])
+def test_many_photons_come_with_the_probabilities_of_poisson(photons):
+    clean = np.full((256, 256, 3), 0.8, np.float32)
+
+    noisy, _ = build_degradation({"name": "poisson-noise", "shot": 0.8 / photons})(clean, np.random.default_rng(3))
+
+    counts = np.rint(noisy.astype(np.float64) * photons / 0.8).ravel()
+    ends = np.unique(stats.poisson(photons).ppf(np.linspace(0.01, 0.99, 40)))
+    observed = np.histogram(counts, np.concatenate(([-np.inf], ends + 0.5, [np.inf])))[0]
+    expected = np.diff(stats.poisson(photons).cdf(np.concatenate(([-1], ends, [np.inf])))) * clean.size
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
 
 
 def test_grey_poisson_noise_is_that_of_the_luminance_in_all_channels():

@@ -28,7 +28,7 @@ from ipt_platform.spec.task import load_task
 from ipt_platform.storage.paths import AnyPath
 
 SEED = 0
-FORMAT = "ipt-testset/1"
+FORMAT = "ipt-testset/2"
 
 
 @dataclass(frozen=True)
