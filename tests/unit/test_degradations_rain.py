@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ipt_platform.data.degradations import build_degradation, rain
+from ipt_platform.data.degradations import build_degradation, rain, streaks
 from ipt_platform.data.degradations.rain import rain_streaks
+from ipt_platform.data.degradations.streaks import Streaks, draw_streaks
 
 
 def params(**changes):
@@ -79,7 +80,7 @@ def test_rain_falls_evenly_up_to_each_border():
 def test_drawing_in_small_parts_draws_the_same_rain(monkeypatch):
     drawn = params(density=0.02)
     at_once = rain_streaks(60, 70, drawn)
-    monkeypatch.setattr(rain, "_POINTS_AT_ONCE", 500)
+    monkeypatch.setattr(streaks, "_LINES_AT_ONCE", 500)
 
     np.testing.assert_allclose(rain_streaks(60, 70, drawn), at_once, atol=1e-6)
 
@@ -148,9 +149,7 @@ def test_rain_that_falls_across_is_rain_that_falls_down_seen_sideways(angle):
 
 
 def test_a_streak_is_as_long_as_its_rows_say_and_moves_by_fractions_of_a_pixel():
-    fall = rain._Fall(density=1.0, angle=30.0, length=20.0, opacity=1.0, sigma=1.0)
-    canvas = np.zeros((60, 60))
-    rain._draw_streaks(canvas, fall, FixedDraws(top=30.25, left=20.5, length=20.0))
+    canvas = draw_streaks(one_streak(row=30.25, column=20.5, length=20.0, degrees=30.0), 1, 60, 60)[0].astype(np.float64)
 
     weight, rows, columns = canvas.sum(), *np.nonzero(canvas)
     # 20 cos 30 = 17.3 rows; a tip of half a row may round either way.
@@ -160,20 +159,35 @@ def test_a_streak_is_as_long_as_its_rows_say_and_moves_by_fractions_of_a_pixel()
     assert np.polyfit(rows, columns, 1, w=canvas[rows, columns])[0] == pytest.approx(np.tan(np.deg2rad(30)), abs=0.02)
 
 
-class FixedDraws:
-    """Numbers for one streak without trail or jitter, in the order in which they are drawn."""
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("fade", [0.0, 0.6])
+def test_every_line_of_a_streak_has_the_light_of_its_place(flat, fade):
+    height, width = (40, 50) if not flat else (50, 40)
+    streak = one_streak(row=18.3, column=25.75, length=24.0, degrees=-20.0, flat=flat, light=0.7, fade=fade)
 
-    def __init__(self, top, left, length):
-        self.uniforms = iter((length / 20.0, top, left, 0.0))
+    canvas = draw_streaks(streak, 1, height, width)[0]
 
-    def poisson(self, mean):
-        return 1
+    along = (np.arange(40) - 18.3) / (24 * np.cos(np.deg2rad(20))) + 0.5
+    expected = 0.7 * np.clip(4 * np.minimum(along, 1 - along), 0, 1) * (1 - fade * (1 - along))
+    np.testing.assert_allclose((canvas.T if flat else canvas).sum(axis=1), expected, atol=1e-6)
 
-    def uniform(self, low, high, count):
-        return np.array([next(self.uniforms)])
 
-    def normal(self, mean, deviation, count):
-        return np.zeros(1)
+def test_what_falls_outside_is_dropped_and_layers_do_not_mix():
+    inside, outside = one_streak(9.0, 10.0, 12.0, 10.0, layer=1), one_streak(9.0, -14.0, 12.0, 10.0, layer=0)
 
-    def random(self, count):
-        return np.ones(1)
+    layers = draw_streaks(joined(inside, outside), 3, 20, 22)
+    cut = draw_streaks(one_streak(9.0, -0.25, 12.0, 10.0), 1, 20, 22)[0]
+
+    assert not layers[[0, 2]].any()
+    np.testing.assert_array_equal(layers[1], draw_streaks(one_streak(9.0, 10.0, 12.0, 10.0), 1, 20, 22)[0])
+    whole = draw_streaks(one_streak(9.0, 9.75, 12.0, 10.0), 1, 20, 32)[0]
+    np.testing.assert_allclose(cut, whole[:, 10:], atol=1e-6)
+
+
+def one_streak(row, column, length, degrees, flat=False, layer=0, light=1.0, fade=0.0):
+    values = (layer, flat, row, column, length, np.deg2rad(degrees), light, fade)
+    return Streaks(*(np.array([value]) for value in values))
+
+
+def joined(*streaks):
+    return Streaks(*(np.concatenate(values) for values in zip(*streaks, strict=True)))

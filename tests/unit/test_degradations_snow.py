@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ipt_platform.data.degradations import build_degradation, snow
+from ipt_platform.data.degradations import build_degradation, flakes, snow
+from ipt_platform.data.degradations.flakes import Flakes, cover_of
 from ipt_platform.data.degradations.snow import snow_mask
 
 
@@ -64,7 +65,7 @@ def test_snow_falls_evenly_up_to_each_border():
 def test_drawing_in_small_parts_draws_the_same_snow(monkeypatch):
     drawn = params(density=0.02)
     at_once = snow_mask(60, 70, drawn)
-    monkeypatch.setattr(snow, "_PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr(flakes, "_PIXELS_AT_ONCE", 500)
 
     np.testing.assert_allclose(snow_mask(60, 70, drawn), at_once, atol=1e-6)
 
@@ -72,9 +73,9 @@ def test_drawing_in_small_parts_draws_the_same_snow(monkeypatch):
 def test_a_flake_stands_where_it_was_drawn_to_a_fraction_of_a_pixel():
     one, grid = np.ones(1), np.indices((50, 60))
     for top, left in np.random.default_rng(0).uniform(15, 35, (20, 2)):
-        flake = snow._Flakes(top * one, left * one, 5 * one, tilt=one, fall=3 * one, peak=one, lobes=np.zeros((2, 1)))
+        flake = Flakes(top * one, left * one, 5 * one, one, 3 * one, peak=one, softness=0.8 * one, lobes=np.zeros((2, 1)))
 
-        index, cover = snow._cover(flake, 0.8, 50, 60)
+        index, cover = cover_of(flake, 50, 60)
 
         mask = np.zeros(50 * 60)
         mask[index] = cover
@@ -84,9 +85,9 @@ def test_a_flake_stands_where_it_was_drawn_to_a_fraction_of_a_pixel():
 
 def test_a_still_round_flake_is_the_disc_that_its_softness_says():
     one = np.ones(1)
-    flake = snow._Flakes(20 * one, 25 * one, 8 * one, tilt=one, fall=0 * one, peak=0.7 * one, lobes=np.zeros((2, 1)))
+    flake = Flakes(20 * one, 25 * one, 8 * one, one, 0 * one, peak=0.7 * one, softness=0.5 * one, lobes=np.zeros((2, 1)))
 
-    index, cover = snow._cover(flake, 0.5, 40, 50)
+    index, cover = cover_of(flake, 40, 50)
 
     mask = np.zeros(40 * 50)
     mask[index] = cover
@@ -109,7 +110,8 @@ def test_large_flakes_drawn_small_cover_as_much_as_drawn_in_full(monkeypatch):
 
 def test_large_flakes_show_no_enlarged_pixels():
     layer = snow._Layer(size=1.0, softness=0.8, opacity=1.0, share=1.0)
-    drawn = snow._draw_layer(300, 310, layer, params(density=0.0002, size=30.0, motion=0.0), np.random.default_rng(0))
+    weather = params(density=0.0002, size=30.0, motion=0.0)
+    drawn = np.log(snow.layers_through(300, 310, [layer], int(30 / snow._FINE_ENOUGH), weather, np.random.default_rng(0)))
 
     slopes = drawn[:, :-1] < -0.05
     # Five of six neighbours would be equal; in the middle of a flake, a twenty-fifth of it, they are.

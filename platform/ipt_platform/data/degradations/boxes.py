@@ -22,23 +22,25 @@ def box_pixels(
     Returns:
         row, column and number of the box, int64 [M] each.
     """
-    first_row, rows = _span(top, high, height)
-    first_column, columns = _span(left, wide, width)
-    # Boxes to rows of boxes, and those to pixels: repeating is several times as fast as dividing.
-    box = np.repeat(np.arange(len(rows)), rows)
-    row = _count_up(first_row, rows)
-    of = np.repeat(box, columns[box])
-    return np.repeat(row, columns[box]), _count_up(first_column[box], columns[box]), of
+    row, box = places(top, high, height)
+    # Boxes to rows of boxes, and those to pixels.
+    column, of = places(left.take(box), wide.take(box), width)
+    return row.take(of), column, box.take(of)
 
 
-def _span(middle: NDArray, reach: NDArray, size: int) -> tuple[Numbers, Numbers]:
-    """First pixel and number of pixels within reach of the middles, inside the array."""
-    first = np.clip(np.ceil(middle - reach), 0, size).astype(np.int64)
-    end = np.clip(np.floor(middle + reach) + 1, 0, size).astype(np.int64)
-    return first, np.maximum(0, end - first)
+def places(middle: NDArray, reach: NDArray, size: int) -> tuple[Numbers, Numbers]:
+    """All whole places within reach of N middles on a line, middle by middle.
 
+    Args:
+        middle: [N]; 0 is the first place of the line.
+        reach: [N] how far each reaches to either side.
+        size: places of the line.
 
-def _count_up(first: Numbers, counts: Numbers) -> Numbers:
-    """`first[i], first[i] + 1, ...`, `counts[i]` of them, for one i after another."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
+    Returns:
+        place and number of the middle, int64 [M] each.
+    """
+    first = np.clip(np.ceil(middle - reach), 0, size)
+    counts = np.maximum(0, np.clip(np.floor(middle + reach) + 1, 0, size) - first).astype(np.int64)
+    of = np.arange(len(counts)).repeat(counts)
+    before = np.cumsum(counts) - counts
+    return np.arange(len(of)) + (first.astype(np.int64) - before).take(of), of

@@ -1,22 +1,15 @@
 """Moire, the damage of the demoire task: the grid of a screen beats with the grid of the camera that photographs it."""
 
+import math
 from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipt_platform.data.degradations.base import (
-    Degradation,
-    Draw,
-    Frame,
-    Params,
-    Picture,
-    draw_key,
-    uniform,
-    within,
-)
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, cut_at_white, draw_key, uniform, within
 from ipt_platform.data.degradations.fractal import POINTS, Map, lattice, spline, unit_places
+from ipt_platform.data.degradations.frame import Frame
 
 
 class Moire(Degradation):
@@ -80,8 +73,7 @@ class Moire(Degradation):
         if kept < 1:
             screen *= kept
             screen += (1 - kept) * np.float32(params["glare"])
-        # What was above white before (noise under it) is not the screen's to clip.
-        return np.minimum(screen, np.maximum(clean, 1), out=screen)
+        return cut_at_white(screen, clean)
 
 
 def moire_gain(height: int, width: int, params: Params, frame: Frame) -> Picture:
@@ -97,28 +89,27 @@ def moire_gain(height: int, width: int, params: Params, frame: Frame) -> Picture
         [height, width, 3] float32, a new array.
     """
     share = 1 / (1 + params["second"])
-    amplitudes = params["strength"] * np.array((share, share * params["second"]))
-    shifts = 2 * np.pi / 3 * params["colour"] * np.array((-1, 0, 1))
-    waves: list[Map] = []
-    mixing = np.ones((3, 5))
-    for index, (beat, amplitude) in enumerate(zip(params["beats"], amplitudes, strict=True)):
-        angle = _phase(height, width, beat, params["ripple"], frame)
-        waves += (np.cos(angle), np.sin(angle))
-        # cos(a + b) = cos a cos b - sin a sin b: one pair of waves serves three channels.
-        mixing[:, 2 * index] = amplitude * np.cos(shifts)
-        mixing[:, 2 * index + 1] = -amplitude * np.sin(shifts)
-    return np.asarray(cv2.transform(cv2.merge(waves), mixing), np.float32)
-
-
-def _phase(height: int, width: int, beat: Params, ripple: float, frame: Frame) -> Map:
-    """[height, width] the angle 2 pi phi of one beat; a sum of products of something of the row and of the column."""
+    amplitudes = params["strength"] * share, params["strength"] * share * params["second"]
     side = max(frame.height, frame.width)
-    rows = np.arange(height) + (frame.top + 0.5 - frame.height / 2)
-    columns = np.arange(width) + (frame.left + 0.5 - frame.width / 2)
+    rows, columns = _parts(height, frame.height, frame.top), _parts(width, frame.width, frame.left)
+    waves: list[Map] = []
+    for beat in params["beats"]:
+        angle = _phase(rows, columns, beat, params["ripple"], side)
+        waves += (np.cos(angle), np.sin(angle))
+    planes = []
+    for place in (-1, 0, 1):
+        # cos(a + b) = cos a cos b - sin a sin b: one pair of waves serves three channels.
+        shift = 2 * math.pi / 3 * params["colour"] * place
+        weights = [part * size for size in amplitudes for part in (math.cos(shift), -math.sin(shift))]
+        first = cv2.addWeighted(waves[0], weights[0], waves[1], weights[1], 1.0)
+        planes.append(cv2.add(first, cv2.addWeighted(waves[2], weights[2], waves[3], weights[3], 0.0), dst=first))
+    return np.asarray(cv2.merge(planes), np.float32)
+
+
+def _phase(rows: NDArray[np.float64], columns: NDArray[np.float64], beat: Params, ripple: float, side: int) -> Map:
+    """[height, width] the angle 2 pi phi of one beat; a sum of products of something of the row and of the column."""
     down, right = beat["frequency"]
     of_down, of_both, of_right = beat["bend"]
-    of_rows = _parts(rows, height, frame.height, frame.top)
-    of_columns = _parts(columns, width, frame.width, frame.left)
     middle = np.zeros((POINTS + 3, POINTS + 3))
     middle[:3, :3] = (
         (beat["shift"], right, of_right / (2 * side)),
@@ -126,11 +117,16 @@ def _phase(height: int, width: int, beat: Params, ripple: float, frame: Frame) -
         (of_down / (2 * side), 0, 0),
     )
     middle[3:, 3:] = ripple * lattice(beat["key"])
-    periods = of_rows @ (middle @ of_columns.T)
-    return (2 * np.pi * np.mod(periods, 1)).astype(np.float32)
+    periods = rows @ (middle @ columns.T)
+    periods -= np.floor(periods)
+    periods *= 2 * np.pi
+    return periods.astype(np.float32)
 
 
-def _parts(places: NDArray, size: int, whole: int, start: int) -> NDArray[np.float64]:
+def _parts(size: int, whole: int, start: int) -> NDArray[np.float64]:
     """[size, POINTS+3] powers of the places in pixels, and the shares of the lattice points of the ripple."""
-    powers = np.stack((np.ones(size), places, places * places), axis=1)
-    return np.hstack((powers, spline(unit_places(size, whole, start)).astype(np.float64)))
+    place = np.arange(size) + (start + 0.5 - whole / 2)
+    parts = np.empty((size, POINTS + 3))
+    parts[:, 0], parts[:, 1], parts[:, 2] = 1, place, place * place
+    parts[:, 3:] = spline(unit_places(size, whole, start))
+    return parts

@@ -1,5 +1,7 @@
 """Rain streaks at four distances from the camera, the damage of the derain task: light, heavy, and behind a veil."""
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, NamedTuple
 
 import cv2
@@ -9,16 +11,18 @@ from numpy.typing import NDArray
 from ipt_platform.data.degradations.base import (
     Degradation,
     Draw,
-    Frame,
     Params,
     Picture,
     constant,
+    cut_at_white,
     draw_key,
     keyed,
     uniform,
     whole,
     within,
 )
+from ipt_platform.data.degradations.frame import Frame
+from ipt_platform.data.degradations.streaks import Streaks, draw_streaks
 
 _STEEPEST = 80.0
 """Largest angle of fall from the vertical in degrees."""
@@ -29,8 +33,11 @@ _SHORTEST = 2.0
 _SHARPEST = 0.35
 """Smallest standard deviation in pixels of the blur over a layer: no lens draws a finer line."""
 
-_POINTS_AT_ONCE = 1 << 20
-"""Points drawn in one go: bounds memory where a picture is large or the rain is heavy."""
+_LEAST, _LONGEST = 0.4, 1.6
+"""Lengths of the shortest and of the longest streak of a layer over the typical one."""
+
+_SWAY, _WAVERING = 2.5, 9.0
+"""Standard deviation and largest part of what a streak leaves its direction by, in degrees."""
 
 
 class _Layer(NamedTuple):
@@ -98,8 +105,7 @@ class Rain(Degradation):
         if veil > 0:
             rainy *= 1 - veil
             rainy += veil * np.float32(params["airlight"])
-        # What was above white before the rain (noise under it) is not the rain's to clip.
-        return np.minimum(rainy, np.maximum(clean, 1), out=rainy)
+        return cut_at_white(rainy, clean)
 
 
 def rain_streaks(height: int, width: int, params: Params) -> NDArray[np.float32]:
@@ -113,79 +119,90 @@ def rain_streaks(height: int, width: int, params: Params) -> NDArray[np.float32]
     Returns:
         [height, width] float32, the light that streaks add, 0 where there are none.
     """
+    # Width between half maxima of a Gaussian is 2.355 sigma; sharing points between pixels adds a variance of 1/6.
+    sigmas = [max(_SHARPEST, math.sqrt(max(0.0, (params["width"] * each.width / 2.355) ** 2 - 1 / 6))) for each in _LAYERS]
+    pad = math.ceil(3 * max(sigmas))
+    streaks = _draw(height + 2 * pad, width + 2 * pad, sigmas, params)
+    rain = np.zeros((height, width), np.float32)
+    for layer, sigma in zip(draw_streaks(streaks, len(_LAYERS), height + 2 * pad, width + 2 * pad), sigmas, strict=True):
+        size = 2 * math.ceil(3 * sigma) + 1
+        rain += cv2.GaussianBlur(layer, (size, size), sigma)[pad : pad + height, pad : pad + width]
+    return rain
+
+
+def _draw(height: int, width: int, sigmas: Sequence[float], params: Params) -> Streaks:
+    """Draw the streaks of all layers and directions that reach into an array, each as bright as it will be when its layer is
+    blurred by its sigma.
+    """
     rng = keyed(params["key"])
     angles = [params["angle"], *params["crossing"]]
-    streaks = np.zeros((height, width), np.float32)
-    for layer in _LAYERS:
-        # Width between half maxima of a Gaussian is 2.355 sigma; sharing points between pixels adds a variance of 1/6.
-        sigma = max(_SHARPEST, float(np.sqrt(max(0.0, (params["width"] * layer.width / 2.355) ** 2 - 1 / 6))))
-        pad = int(np.ceil(3 * sigma))
-        canvas = np.zeros((height + 2 * pad, width + 2 * pad))
-        for angle in angles:
-            density = params["density"] * layer.share / len(angles)
-            # What falls more across than down is drawn by its columns: on a canvas turned over.
-            flat = abs(angle) > 45
-            turned = np.copysign(90, angle) - angle if flat else angle
-            fall = _Fall(density, turned, params["length"] * layer.length, params["opacity"] * layer.opacity, sigma)
-            _draw_streaks(canvas.T if flat else canvas, fall, rng)
-        soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), sigma)
-        streaks += soft[pad : pad + height, pad : pad + width]
-    return streaks
+    falls = np.array(
+        [
+            _fall(height, width, {**params, "angle": angle}, layer, sigma)
+            for layer, sigma in zip(_LAYERS, sigmas, strict=True)
+            for angle in angles
+        ]
+    )
+    number = np.arange(len(falls)).repeat(rng.poisson(falls[:, 0] / len(angles)))
+    _, angle, flat, length, opacity, sigma, over, beside, tall, wide = falls.T.take(number, axis=1)
+    lots = rng.random((5, len(number)))
+    tilt = np.deg2rad(angle + np.clip(_SWAY * rng.standard_normal(len(number)), -_WAVERING, _WAVERING))
+    cosine = np.cos(tilt)
+    # Most drops are faint, few are bright. The crest of a blurred line is its light per length over sqrt(2 pi) times its
+    # deviation across.
+    light = opacity * (0.12 + 0.88 * lots[3] ** 2) * np.sqrt(2 * np.pi * (sigma**2 + cosine**2 / 6)) / cosine
+    return Streaks(
+        layer=number // len(angles),
+        flat=flat != 0,
+        row=tall * lots[0] - over,
+        column=wide * lots[1] - beside,
+        length=np.maximum(_SHORTEST, length * (_LEAST + (_LONGEST - _LEAST) * lots[2])),
+        tilt=tilt,
+        light=light,
+        fade=0.7 * lots[4],
+    )
 
 
 class _Fall(NamedTuple):
-    """Streaks of one layer and one direction, at most 45 degrees from the vertical."""
+    """Streaks of one layer and one direction: how many are expected, what they are like, and where their middles lie.
 
-    density: float
+    Those lie in an area of `tall` times `wide` pixels, which begins `over` pixels above and `beside` pixels left of the array;
+    where they are `flat`, of the array turned over.
+    """
+
+    expected: float
     angle: float
+    flat: bool
     length: float
     opacity: float
     sigma: float
+    over: float
+    beside: float
+    tall: float
+    wide: float
 
 
-def _draw_streaks(canvas: NDArray[np.float64], fall: _Fall, rng: np.random.Generator) -> None:
-    """Add streaks to a canvas that is blurred by `sigma` afterwards."""
-    longest = max(_SHORTEST, 1.6 * fall.length)
-    steepest = np.deg2rad(abs(fall.angle) + 9)
+def _fall(height: int, width: int, params: Params, layer: _Layer, sigma: float) -> _Fall:
+    """What falls in a layer, were it all to fall in one direction."""
+    angle = params["angle"]
+    flat = abs(angle) > 45
+    if flat:
+        # What falls more across than down is drawn by its columns: on an array turned over.
+        height, width, angle = width, height, math.copysign(90, angle) - angle
+    length = params["length"] * layer.length
     # Streaks may start outside, and reach in.
-    over, beside = longest / 2 + 1, longest / 2 * np.sin(steepest) + 1
-    height, width = canvas.shape
-    count = int(rng.poisson(fall.density * (height + 2 * over) * (width + 2 * beside)))
-    if count == 0:
-        return
-    lengths = np.maximum(_SHORTEST, fall.length * rng.uniform(0.4, 1.6, count))
-    tilt = np.deg2rad(fall.angle + np.clip(rng.normal(0, 2.5, count), -9, 9))
-    top, left = rng.uniform(-over, height + over, count), rng.uniform(-beside, width + beside, count)
-    # Most drops are faint, few are bright.
-    bright = fall.opacity * (0.12 + 0.88 * rng.random(count) ** 2)
-    fade = rng.uniform(0, 0.7, count)
-
-    rows = int(np.ceil(longest)) + 1
-    cosine, sine = np.cos(tilt), np.sin(tilt)
-    # The crest of a blurred line is its light per length over sqrt(2 pi) times its deviation across.
-    light = bright * np.sqrt(2 * np.pi * (fall.sigma**2 + cosine**2 / 6)) / cosine
-    at_once = max(1, _POINTS_AT_ONCE // rows)
-    for start in range(0, count, at_once):
-        part = slice(start, start + at_once)
-        down = lengths[part] * cosine[part]
-        first = np.ceil(top[part] - down / 2)
-        step = (first - top[part])[:, None] + np.arange(rows)
-        along = step / down[:, None] + 0.5
-        # The sides rise within the first and last quarter, and the trail behind a drop fades.
-        shape = np.clip(4 * np.minimum(along, 1 - along), 0, 1) * (1 - fade[part, None] * (1 - along))
-        across = left[part, None] + step * (sine / cosine)[part, None]
-        _splat_rows(canvas, first.astype(np.int64)[:, None] + np.arange(rows), across, light[part, None] * shape)
-
-
-def _splat_rows(canvas: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray, weights: NDArray) -> None:
-    """Add points that lie on rows, each shared between its two neighbours; what falls outside is dropped."""
-    height, width = canvas.shape
-    inside = (weights > 0) & (rows >= 0) & (rows < height) & (columns > -1) & (columns < width)
-    rows, columns, weights = rows[inside], columns[inside], weights[inside]
-    left = np.floor(columns)
-    right = columns - left
-    # One spare column on either side takes what is shared with it.
-    index = rows * (width + 2) + left.astype(np.int64) + 1
-    index, share = np.concatenate((index, index + 1)), np.concatenate((weights * (1 - right), weights * right))
-    sums = np.bincount(index, share, height * (width + 2))
-    canvas += sums.reshape(height, width + 2)[:, 1:-1]
+    over = max(_SHORTEST, _LONGEST * length) / 2 + 1
+    beside = (over - 1) * math.sin(math.radians(abs(angle) + _WAVERING)) + 1
+    tall, wide = height + 2 * over, width + 2 * beside
+    return _Fall(
+        expected=params["density"] * layer.share * tall * wide,
+        angle=angle,
+        flat=flat,
+        length=length,
+        opacity=params["opacity"] * layer.opacity,
+        sigma=sigma,
+        over=over,
+        beside=beside,
+        tall=tall,
+        wide=wide,
+    )
