@@ -36,14 +36,14 @@ def test_the_curve_is_beta_times_a_power_of_alpha_x(alpha, beta, gamma, colour):
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-@pytest.mark.parametrize("power", [1.0, 2.0, 2.7])
-def test_retinex_of_one_colour_takes_its_brightest_channel_to_the_power(power, colour):
-    degradation = build_degradation({**QUIET, "retinex": 1, "power": power})
+@pytest.mark.parametrize(("power", "dim"), [(1.0, 1.0), (2.0, 1.0), (2.7, 1.0), (2.0, 0.4)])
+def test_retinex_of_one_colour_takes_its_brightest_channel_to_the_power(power, dim, colour):
+    degradation = build_degradation({**QUIET, "retinex": 1, "power": power, "dim": dim})
 
     dark, params = degradation(constant(*colour), np.random.default_rng(0))
 
     assert params["power"] == power
-    np.testing.assert_allclose(dark, constant(*colour) * max(colour) ** (power - 1), rtol=1e-4)
+    np.testing.assert_allclose(dark, dim * constant(*colour) * max(colour) ** (power - 1), rtol=1e-4)
 
 
 def test_retinex_darkens_by_the_place_and_keeps_the_colour():

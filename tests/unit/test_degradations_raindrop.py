@@ -114,6 +114,16 @@ def test_a_drop_is_as_blurred_as_it_is_told(blur):
     assert 0.85 < kept / ((2 * n**2 + 1) / (3 * n**3)) < 1.05
 
 
+def test_a_drop_glows_by_its_share_of_the_light_from_all_around():
+    drawn = params(density=0.0006, size=10.0, dark=0.0, bright=0.0)
+
+    wet = family().apply(flat(), {**drawn, "glow": 0.3, "sky": 0.9})
+
+    mask = drop_mask(150, 160, drawn, Frame(150, 160))[..., None]
+    assert mask.max() == 1
+    np.testing.assert_allclose(wet, 0.4 + mask * 0.3 * (0.9 - flat()), atol=1e-6)
+
+
 def test_drops_grow_in_number_with_density():
     sparse, dense = (
         np.mean(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, draw_key, keyed, uniform, within
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, constant, draw_key, keyed, uniform, within
 from ipt_platform.data.degradations.depth import REACH, Map, self_guided
 from ipt_platform.data.degradations.frame import Frame, Part, wanted
 from ipt_platform.data.degradations.noise import Shot, draw_shot, light_noise
@@ -17,10 +17,10 @@ class LowLight(Degradation):
 
     By the curve of Lv et al., "Attention Guided Low-Light Image Enhancement with a Large Scale Low-Light Simulation
     Dataset" (IJCV 2021), d = beta (alpha x)^gamma; or, for a share of the pairs (`retinex`), by the illumination L of
-    Retinex, d = (x / L) L^power as Guo et al., "OneRestore" (ECCV 2024), have it: L is the brightest channel under an
-    edge-preserving filter. Lv et al. draw beta from 0.5 and gamma to 5, which loses shadows in black beyond saving; here
-    gamma ends at 3 and beta goes further down, as too short an exposure does. The noise is that of a sensor in few
-    photons, in the normal limit (Foi et al., TIP 2008). Without noise nothing gets brighter.
+    Retinex, d = dim (x / L) L^power, with dim 1 as Guo et al., "OneRestore" (ECCV 2024), have it, which leaves white as it
+    is: L is the brightest channel under an edge-preserving filter. Lv et al. draw beta from 0.5 and gamma to 5, which loses
+    shadows in black beyond saving; here gamma ends at 3 and beta goes further down, as too short an exposure does. The noise
+    is that of a sensor in few photons, in the normal limit (Foi et al., TIP 2008). Without noise nothing gets brighter.
     """
 
     name: ClassVar[str] = "lowlight"
@@ -35,6 +35,8 @@ class LowLight(Degradation):
     """Probability that the illumination is darkened instead."""
     power: Annotated[Draw, within(1, 10)] = uniform(2.0, 3.0)
     """Exponent of the illumination; 1 changes nothing."""
+    dim: Annotated[Draw, within(0, 1)] = constant(1)
+    """Factor after the exponent; with power and dim both 1 nothing changes."""
     shot: Shot = uniform(1e-4, 2e-3)
     """Variance of the noise per light, white being 1. A range is drawn log-uniformly."""
     sigma: Annotated[Draw, within(0, 255)] = uniform(0, 4)
@@ -52,7 +54,7 @@ class LowLight(Degradation):
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the form and its numbers, the strength of the noise and its key."""
         if rng.random() < self.retinex:
-            params: Params = {"power": self.power.sample(rng)}
+            params: Params = {"power": self.power.sample(rng), "dim": self.dim.sample(rng)}
         else:
             params = {field: getattr(self, field).sample(rng) for field in ("alpha", "beta", "gamma")}
         return {**params, "shot": draw_shot(self.shot, rng), "sigma": self.sigma.sample(rng), "key": draw_key(rng)}
@@ -62,6 +64,7 @@ class LowLight(Degradation):
         inner = wanted(clean, frame)
         if "power" in params:
             gain = _power(illumination(clean, inner), params["power"] - 1)
+            gain *= np.float32(params["dim"])
             dark = np.asarray(cv2.cvtColor(gain, cv2.COLOR_GRAY2RGB), np.float32)
         else:
             # x times a gain, which also says what becomes of values that noise had carried out of [0, 1].

@@ -28,7 +28,7 @@ class Moire(Degradation):
 
     name: ClassVar[str] = "moire"
 
-    strength: Annotated[Draw, within(0, 1)] = uniform(0.03, 0.16)
+    strength: Annotated[Draw, within(0, 1)] = uniform(0.08, 0.3)
     """Relative amplitude s of the bands; 0 is none."""
     frequency: Annotated[Draw, within(0, 0.25)] = uniform(0.01, 0.06)
     """Periods per pixel f of the bands at the middle of the picture."""

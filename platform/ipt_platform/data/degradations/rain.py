@@ -69,7 +69,7 @@ class Rain(Degradation):
 
     name: ClassVar[str] = "rain"
 
-    density: Annotated[Draw, within(0, 0.1)] = uniform(0.001, 0.02)
+    density: Annotated[Draw, within(0, 0.1)] = uniform(0.002, 0.02)
     """Streaks per pixel, of all directions together; 0 is no rain."""
     angle: Annotated[Draw, within(-_STEEPEST, _STEEPEST)] = uniform(-40, 40)
     """Direction of fall in degrees from the vertical."""
@@ -81,7 +81,7 @@ class Rain(Degradation):
     """Typical length in pixels of a streak that is in focus."""
     width: Annotated[Draw, within(0.5, 10)] = uniform(1.0, 2.2)
     """Width in pixels of a streak that is in focus, between the points of half its brightness."""
-    opacity: Annotated[Draw, within(0, 1)] = uniform(0.2, 0.7)
+    opacity: Annotated[Draw, within(0, 1)] = uniform(0.35, 0.85)
     """Light that the brightest streaks add."""
     veil: Annotated[Draw, within(0, 1)] = constant(0.0)
     """Share v of the picture's light that distant rain replaces by airlight."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, draw_key, keyed, uniform, within
+from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, constant, draw_key, keyed, uniform, within
 from ipt_platform.data.degradations.boxes import box_pixels
 from ipt_platform.data.degradations.fractal import Map
 from ipt_platform.data.degradations.frame import Frame
@@ -44,27 +44,32 @@ class Raindrop(Degradation):
 
     The decomposition of Qian et al., "Attentive Generative Adversarial Network for Raindrop Removal" (CVPR 2018). R is
     the picture turned by 180 degrees about the middle of the drop, scaled, and blurred, for a drop is a lens close to a
-    camera that is focused on what lies far behind it. The edge sends light elsewhere: with e falling from one at the
-    outline to zero a rim's width inside, and c the cosine between the way out of the drop and the light, y loses the share
-    M e max(0, -c) dark of its light and goes the share M e max(0, c) bright of the way to white.
+    camera that is focused on what lies far behind it; a share `glow` of R is even light of brightness `sky`, which a drop
+    gathers from all around. The edge sends light elsewhere: with e falling from one at the outline to zero a rim's width
+    inside, and c the cosine between the way out of the drop and the light, y loses the share M e max(0, -c) dark of its
+    light and goes the share M e max(0, c) bright of the way to white.
     """
 
     name: ClassVar[str] = "raindrop"
 
-    density: Annotated[Draw, within(0, 0.02)] = uniform(0.0003, 0.0014)
+    density: Annotated[Draw, within(0, 0.02)] = uniform(0.0006, 0.0013)
     """Drops per pixel; 0 is none."""
-    size: Annotated[Draw, within(1, 40)] = uniform(4, 8)
+    size: Annotated[Draw, within(1, 40)] = uniform(5, 13)
     """Typical radius of a drop in pixels; drops have a third of it up to half as much again."""
-    softness: Annotated[Draw, within(0.5, 20)] = uniform(1.0, 4.0)
+    softness: Annotated[Draw, within(0.5, 20)] = uniform(1.5, 5.0)
     """Width in pixels over which an edge fades: how far out of focus the window is."""
-    zoom: Annotated[Draw, within(0.5, 10)] = uniform(0.8, 1.3)
+    zoom: Annotated[Draw, within(0.5, 10)] = uniform(0.7, 1.2)
     """How many times larger than without it a drop shows what is behind it."""
-    blur: Annotated[Draw, within(0, 20)] = uniform(1, 3)
+    blur: Annotated[Draw, within(0, 20)] = uniform(2, 5)
     """Radius in pixels, rounded, of the box that the background in drops is averaged over twice."""
-    dark: Annotated[Draw, within(0, 1)] = uniform(0.3, 0.8)
+    dark: Annotated[Draw, within(0, 1)] = uniform(0.4, 0.9)
     """Share of its light that the darkest place of a rim loses."""
-    bright: Annotated[Draw, within(0, 1)] = uniform(0.1, 0.5)
+    bright: Annotated[Draw, within(0, 1)] = uniform(0.2, 0.6)
     """Share of the way to white that the brightest place of a rim goes."""
+    glow: Annotated[Draw, within(0, 1)] = constant(0.0)
+    """Share of what a drop shows that is light from all around, gathered by its curved back; 0 is none."""
+    sky: Annotated[Draw, within(0, 1)] = constant(0.8)
+    """Brightness of that light, the same in all channels."""
 
     @property
     def margin(self) -> int:
@@ -77,7 +82,7 @@ class Raindrop(Degradation):
 
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw the window, the direction of the light in radians from downwards, and the key of the drops."""
-        fields = ("density", "size", "softness", "zoom", "blur", "dark", "bright")
+        fields = ("density", "size", "softness", "zoom", "blur", "dark", "bright", "glow", "sky")
         window = {field: getattr(self, field).sample(rng) for field in fields}
         # A drop shows the sky at its lower rim.
         return {**window, "light": float(rng.normal(0, 0.5)), "key": draw_key(rng)}
@@ -96,6 +101,9 @@ class Raindrop(Degradation):
             inner[0].start + water.rows - back * water.down,
             inner[1].start + water.columns - back * water.right,
         )
+        if params["glow"] > 0:
+            refracted *= np.float32(1 - params["glow"])
+            refracted += np.float32(params["glow"] * params["sky"])
         pixels = wet.reshape(-1, 3)
         shown = pixels[water.inside]
         shown += water.mask[:, None] * (refracted - shown)

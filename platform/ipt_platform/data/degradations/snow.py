@@ -44,7 +44,7 @@ class Snow(Degradation):
 
     name: ClassVar[str] = "snow"
 
-    density: Annotated[Draw, within(0, 0.05)] = uniform(0.001, 0.012)
+    density: Annotated[Draw, within(0, 0.05)] = uniform(0.002, 0.013)
     """Flakes per pixel; 0 is none."""
     size: Annotated[Draw, within(0.3, 20)] = uniform(1.4, 5.0)
     """Typical radius in pixels, to where it fades out, of a flake in the middle layer."""
@@ -52,7 +52,7 @@ class Snow(Degradation):
     """Distance in pixels that a flake of the middle layer falls during the exposure."""
     angle: Annotated[Draw, within(-90, 90)] = uniform(-50, 50)
     """Direction of fall in degrees from the vertical."""
-    opacity: Annotated[Draw, within(0, 1)] = uniform(0.7, 1.0)
+    opacity: Annotated[Draw, within(0, 1)] = uniform(0.8, 1.0)
     """Opacity R of the flakes."""
     brightness: Annotated[Draw, within(0, 1)] = uniform(0.85, 1.0)
     """Colour C of the flakes, the same in all channels."""
