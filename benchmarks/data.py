@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import psutil
 import ray
 from ray._private import internal_api
@@ -42,6 +43,7 @@ ASKED_OF_PEERS = (("ray", "peers", 3.0), ("local", "peers", 3.0))
 
 def main() -> None:
     arguments = _parser().parse_args()
+    cv2.setNumThreads(1)  # threads of this process would be missing in the loaders that are forked from it, which wait for them
     before = machine()
     cache = Path(arguments.cache)
     cache.mkdir(parents=True, exist_ok=True)
