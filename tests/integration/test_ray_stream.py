@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import ray
 from PIL import Image
 
 from ipt_platform.cluster.local import Slots, connected
@@ -94,6 +95,25 @@ def test_workers_together_have_the_crops_of_one(shards):
         for task, (degraded, clean) in whole.tasks.items():
             assert np.array_equal(np.concatenate([first.tasks[task][0], second.tasks[task][0]]), degraded)
             assert np.array_equal(np.concatenate([first.tasks[task][1], second.tasks[task][1]]), clean)
+
+
+def helpers() -> set[str]:
+    """Which of the two processes are there that hand out a cluster's resources and keep metrics."""
+    found = {actor["namespace"] for actor in ray.util.list_named_actors(all_namespaces=True)}
+    return found & {"AutoscalingCoordinator", "_dataset_stats_actor"}
+
+
+@pytest.mark.usefixtures("ray_is_up")
+def test_a_stream_goes_without_ray_datas_helpers_and_leaves_them_to_others(shards):
+    stream = through_ray(maker_of(shards), 0, TOTAL)
+    next(stream)
+
+    assert helpers() == set()
+
+    assert ray.data.range(3).take_all() == [{"id": 0}, {"id": 1}, {"id": 2}]
+    assert helpers() == {"AutoscalingCoordinator", "_dataset_stats_actor"}
+    stream.close()
+    assert len(list(through_ray(maker_of(shards), 0, TOTAL))) == TOTAL  # whoever is there now
 
 
 @pytest.mark.usefixtures("ray_is_up")

@@ -7,7 +7,6 @@ it runs ahead is said by `ahead.py`, not by estimates of Ray's. docs/architectur
 """
 
 import gc
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -17,15 +16,12 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
-from ray.data._internal.execution.backpressure_policy import ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY
-from ray.data._internal.execution.backpressure_policy.backpressure_policy import BackpressurePolicy
-from ray.data._internal.execution.execution_callback import ExecutionCallback
-from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data.block import Block, BlockMetadata
 from ray.exceptions import RayTaskError
 
 from ipt_platform.data.ahead import BLOCKS_EACH, Ahead, processes_of
 from ipt_platform.data.batch import Batch
+from ipt_platform.data.executor import bound
 from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.pairs import BatchMaker, new_buffer
 from ipt_platform.data.told import EXPECTED, retell, tell
@@ -70,9 +66,7 @@ def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float, prefetch: i
     context.target_max_block_size = 1  # blocks are as we make them: of one row, which nobody cuts or joins
     context.max_tasks_in_flight_per_actor = BLOCKS_EACH
     context.memory_usage_poll_interval_s = None
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [_Bounded])
-    context.set_config(_Bounded.SETTING, ahead.blocks)
-    context.custom_execution_callback_classes = [_Unhurried]
+    bound(context, ahead.blocks)
     with DataContext.current(context):
         return ray.data.read_datasource(
             _Counting(start, stop, ahead.steps, first=processes),
@@ -117,55 +111,6 @@ class _Counting(Datasource):
         blocks = len(self.alone) + len(self.together)
         metadata = BlockMetadata(num_rows=blocks, size_bytes=16 * blocks, input_files=None, exec_stats=None)
         return [ReadTask(read, metadata, pa.schema({"start": pa.int64(), "stop": pa.int64()}))]
-
-
-class _Bounded(BackpressurePolicy):
-    """Runs so many blocks ahead of the trainer, and no further.
-
-    Ray's own policies guess from the sizes of blocks seen what fits into a share of the object store. They let actors run dry
-    while there was room, and once it was used up they had the executor look for what it might not take without a pause: a core
-    in the trainer's process, and its interpreter's lock.
-    """
-
-    SETTING = "ipt_platform.blocks_ahead"
-
-    def __init__(self, data_context: DataContext, topology: Any, resource_manager: Any):
-        super().__init__(data_context, topology, resource_manager)
-        self.blocks = data_context.get_config(self.SETTING)
-
-    @property
-    def name(self) -> str:
-        return "Bounded"
-
-    def can_add_input(self, op: Any) -> bool:
-        if not isinstance(op, ActorPoolMapOperator):
-            return True
-        waiting = op.internal_output_queue_num_blocks() + len(self._topology[op].output_queue)
-        return op.num_active_tasks() + waiting < self.blocks
-
-    def max_task_output_bytes_to_read(self, op: Any) -> int | None:
-        if isinstance(op, ActorPoolMapOperator):
-            return None
-        return None if len(self._topology[op].output_queue) < 2 * self.blocks else 0
-
-
-class _Unhurried(ExecutionCallback):
-    """Keeps the executor's loop, which shares an interpreter with the trainer, from running when there is nothing to do.
-
-    Ray waits up to 0.1 s for something to happen, but not at all where something has happened that it leaves for later, such
-    as a count that nobody needs yet.
-    """
-
-    NEEDED, READY = 0.01, 0.1
-    """Seconds between two rounds: while the trainer waits, and while it has what it needs."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def on_execution_step(self, executor: Any) -> None:
-        pause = self.NEEDED if executor._consumer_idling() else self.READY
-        time.sleep(max(0.0, self.last + pause - time.monotonic()))
-        self.last = time.monotonic()
 
 
 class _MakeBatches:
