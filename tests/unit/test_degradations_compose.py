@@ -219,6 +219,24 @@ def test_steps_get_no_more_context_than_they_need_and_nothing_from_outside_the_p
     np.testing.assert_array_equal(inner, context[50:70, 50:70])
 
 
+@pytest.mark.parametrize(
+    ("subsampling", "size", "place"),
+    [
+        (444, (34, 34), (83, 51)),  # blocks of 8: rows 88 to 112, columns 56 to 80, and 5 pixels round them
+        (420, (42, 57), (75, 43)),  # of 16, with 2 pixels more: rows 80 to 112, columns 48 to 96, and what there is
+    ],
+)
+def test_what_comes_before_a_compression_is_made_for_whole_blocks_and_no_more(subsampling, size, place):
+    """20x20 pixels from (90, 60) on, of a picture of 200x100 pixels."""
+    first, jpeg = Watched(radius=5), build_degradation({"name": "jpeg", "subsampling": subsampling})
+    chain = Chain(steps=(Step(degradation=first), Step(degradation=jpeg)))
+    steps = [{"params": {}}, {"params": jpeg.draw(np.random.default_rng(0))}]
+
+    chain.apply(picture(0, (120, 120)), {"steps": steps}, Frame(200, 100, 40, 10, Context(50, 50, 50, 50)))
+
+    assert [given[:2] for given in first._given] == [(size, place)]
+
+
 def test_a_draw_needs_no_more_than_its_steps_and_choices_do():
     long = {**SHAKE, "length": {"choices": [2, 40]}}
     chain = build_degradation([long, {"name": "one-of", "choices": [HALF, long]}, {**long, "probability": 0.5}])

@@ -25,7 +25,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
-from ipt_platform.data.degradations.frame import Frame
+from ipt_platform.data.degradations.frame import Frame, Part, grown
 
 Picture = NDArray[np.float32]
 """float32 [H, W, 3] RGB in [0, 1]."""
@@ -205,6 +205,17 @@ class Degradation(BaseModel, ABC):
     def reach(self, params: Params) -> int:
         """Pixels of context that one draw needs on every side: at most `margin`."""
         return self.margin
+
+    def looks_at(self, part: Part, params: Params, frame: Frame, limits: Part) -> Part:
+        """What one draw has to see of an array to make a part of it; never more than `reach` pixels round it.
+
+        Args:
+            part: what is to be made.
+            params: what `draw` returned.
+            frame: where the array lies in the whole picture.
+            limits: what there is of the array to be seen.
+        """
+        return grown(part, self.reach(params), limits)
 
     @property
     def upscale(self) -> int:

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from ipt_platform.data.degradations.base import Degradation, Params, Picture
-from ipt_platform.data.degradations.frame import Frame, grown, seen_from
+from ipt_platform.data.degradations.frame import Frame, Part, grown, seen_from
 
 Families = Mapping[str, type[Degradation]]
 
@@ -91,6 +91,10 @@ class Step(BaseModel):
         """Pixels of context that one draw needs; none where it is left out."""
         return 0 if params is None else self.degradation.reach(params)
 
+    def looks_at(self, part: Part, params: Params | None, frame: Frame, limits: Part) -> Part:
+        """What the degradation has to see; the part alone where it is left out."""
+        return part if params is None else self.degradation.looks_at(part, params, frame, limits)
+
     def draw(self, rng: np.random.Generator) -> Params:
         """Draw whether to apply, and with which parameters (None: not at all); a certain step takes nothing for the first."""
         applied = self.probability == 1 or rng.random() < self.probability
@@ -136,20 +140,28 @@ class Chain(Degradation):
         whole = frame or Frame(*clean.shape[:2])
         asked = whole.inner(*clean.shape[:2])
         inside = whole.inside(*clean.shape[:2])
-        inner = grown(asked, 0, inside)
-        needed = self.reach(params)
-        part = grown(inner, needed, inside)
+        part, *parts = self._parts(grown(asked, 0, inside), params, whole, inside)
         degraded = clean[part]
-        for step, drawn in zip(self.steps, params["steps"], strict=True):
+        for step, drawn, after in zip(self.steps, params["steps"], parts, strict=True):
             if drawn["params"] is not None:
-                needed -= step.reach(drawn["params"])
-                before, part = part, grown(inner, needed, inside)
-                degraded = step.degradation.apply(degraded, drawn["params"], whole.of_part(before, part))
+                degraded = step.degradation.apply(degraded, drawn["params"], whole.of_part(part, after))
+                part = after
         if part == asked and not np.may_share_memory(degraded, clean):
             return degraded
         result = clean[asked].copy()
         result[seen_from(part, asked)] = degraded
         return result
+
+    def looks_at(self, part: Part, params: Params, frame: Frame, limits: Part) -> Part:
+        """What the first step has to see, for what the second has to see, and so on."""
+        return self._parts(part, params, frame, limits)[0]
+
+    def _parts(self, part: Part, params: Params, frame: Frame, limits: Part) -> list[Part]:
+        """What is to be seen before the first step, before the second, and so on; last the part that is to be made."""
+        parts = [part]
+        for step, drawn in zip(reversed(self.steps), reversed(params["steps"]), strict=True):
+            parts.append(step.looks_at(parts[-1], drawn["params"], frame, limits))
+        return parts[::-1]
 
 
 class OneOf(Degradation):
@@ -194,6 +206,10 @@ class OneOf(Degradation):
     def reach(self, params: Params) -> int:
         """What the drawn choice needs."""
         return self.choices[params["choice"]].reach(params["params"])
+
+    def looks_at(self, part: Part, params: Params, frame: Frame, limits: Part) -> Part:
+        """What the drawn choice has to see."""
+        return self.choices[params["choice"]].looks_at(part, params["params"], frame, limits)
 
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Apply the drawn choice."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from ipt_platform.data.degradations.base import Degradation, Draw, Params, Picture, uniform, within
-from ipt_platform.data.degradations.frame import Frame, grown, seen_from
+from ipt_platform.data.degradations.frame import Frame, Part, grown, seen_from
 
 _BLOCK: dict[int, tuple[int, int]] = {444: (8, 8), 422: (8, 16), 420: (16, 16)}
 """Rows and columns that are coded together, by the subsampling of the colours."""
@@ -68,6 +68,15 @@ class Jpeg(Degradation):
         """Draw the quality and the subsampling."""
         return {"quality": round(self.quality.sample(rng)), "subsampling": int(self.subsampling.sample(rng))}
 
+    def looks_at(self, part: Part, params: Params, frame: Frame, limits: Part) -> Part:
+        """The blocks that hold the part, and the pixels that its colours are interpolated from."""
+        rows, columns = _BLOCK[params["subsampling"]]
+        spread = _SPREAD if columns > 8 else 0
+        return (
+            _whole_blocks(part[0], frame.top, rows, spread, limits[0]),
+            _whole_blocks(part[1], frame.left, columns, spread, limits[1]),
+        )
+
     def apply(self, clean: Picture, params: Params, frame: Frame | None = None) -> Picture:
         """Encode and decode on the grid of the whole picture; context beyond its border is reflected anew."""
         frame = frame or Frame(*clean.shape[:2])
@@ -75,11 +84,7 @@ class Jpeg(Degradation):
         # What lies beyond the border was never there for the encoder, which repeats the last row and column instead.
         inner = grown(asked, 0, inside)
         rows, columns = _BLOCK[params["subsampling"]]
-        spread = _SPREAD if columns > 8 else 0
-        part = (
-            _whole_blocks(inner[0], frame.top, rows, spread, inside[0]),
-            _whole_blocks(inner[1], frame.left, columns, spread, inside[1]),
-        )
+        part = self.looks_at(inner, params, frame, inside)
         pixels = np.rint(np.clip(clean[part], 0, 1) * 255).astype(np.uint8)
         # An array that comes without context may begin within a block.
         above, left = (frame.top + part[0].start) % rows, (frame.left + part[1].start) % columns
