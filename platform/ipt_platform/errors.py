@@ -92,6 +92,12 @@ class BadPictureError(DataError):
         return self.args[1]
 
 
+class PackError(IptError):
+    """A bias pack or a backbone pack is damaged, of another format, or made for another backbone."""
+
+    exit_code = ExitCode.USAGE
+
+
 class NotFoundError(IptError):
     """A run, checkpoint, task or file that was named does not exist."""
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ipt_platform.checkpoint.backbone import FORMAT as BACKBONE_FORMAT
+from ipt_platform.checkpoint.backbone import BackboneInfo
 from ipt_platform.checkpoint.state import FORMAT, state_files
 from ipt_platform.data.index import MemberEntry, ShardIndex
 from ipt_platform.data.scan import half_of
@@ -13,6 +15,8 @@ from ipt_platform.errors import BAD_KINDS
 from ipt_platform.evaluate.report import make_report
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.observe.events import EVENT_TYPES
+from ipt_platform.registry.about import FACTORIZATION, BiasInfo, Lineage, Measured, OnBackbone
+from ipt_platform.registry.about import FORMAT as BIAS_FORMAT
 
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text()
 
@@ -76,3 +80,22 @@ def test_a_checkpoint_holds_the_files_of_the_page():
     assert all(f"`{key}`" in text for key in state)
     assert all(f"`{key}`" in text for key in state["model"])
     assert FORMAT in text
+
+
+def test_the_keys_of_a_bias_pack_are_those_of_the_page():
+    text = section("Bias packs")
+    rows = re.findall(r"^\| (`.+?`) \| (.*) \|$", text.partition("| key of bias.json |")[2], re.MULTILINE)
+    keys = {key: meaning for keys, meaning in rows for key in re.findall(r"`(\w+)`", keys)}
+
+    assert list(keys) == list(BiasInfo.model_fields)
+    for key, model in {"backbone": OnBackbone, "metrics": Measured, "lineage": Lineage}.items():
+        assert all(f"`{name}`" in keys[key] for name in model.model_fields), key
+    assert f"`{BIAS_FORMAT}`" in keys["format"]
+    assert f"`{FACTORIZATION}`" in keys["factorization"]
+
+
+def test_the_keys_of_a_backbone_pack_are_those_of_the_page():
+    text = section("Backbone packs")
+
+    assert all(f"`{field}`" in text for field in BackboneInfo.__dataclass_fields__)
+    assert f"`{BACKBONE_FORMAT}`" in text

@@ -18,6 +18,7 @@ LAYERS = (
     ("data", "model"),
     ("spec", "checkpoint"),
     ("observe", "evaluate"),
+    ("registry",),
     ("restore",),
     ("train",),
     ("cluster",),
@@ -31,7 +32,7 @@ RAY = {"data/stream.py", "data/executor.py", "train/worker.py", "train/driver.py
 S3 = {"storage/s3.py"}
 """The files that may import boto3; others import them where a path on S3 is met."""
 
-PURE = ("storage", "spec", "data", "observe", "evaluate"), ("model", "checkpoint", "restore", "train")
+PURE = ("storage", "spec", "data", "observe", "evaluate"), ("model", "checkpoint", "registry", "restore", "train")
 """What runs where neither Ray nor a service is installed (but the files of RAY and S3); the first five without torch too."""
 
 SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna")

@@ -4,8 +4,11 @@ A rename is atomic, but only what was fsynced before it is sure to be behind the
 rename itself is sure only once the folder that holds the name was fsynced too. Standard library only.
 """
 
+import errno
 import os
 import secrets
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -40,6 +43,37 @@ def replace_file(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with files in it, whole or not at all; folders above it are made where they are missing.
+
+    Args:
+        path: the folder.
+        files: content by name; a name may have one folder in it (`triptychs/a.png`).
+
+    Raises:
+        FileExistsError: something with files in it has that name already; it stands as it was.
+        OSError: the disk is full or refuses; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        for name, data in files.items():
+            file = temporary / name
+            file.parent.mkdir(exist_ok=True)
+            write_durable(file, data)
+        for folder in {temporary, *((temporary / name).parent for name in files)}:
+            sync_folder(folder)
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # after a success the name is gone
     sync_folder(path.parent)
 
 
