@@ -20,5 +20,5 @@ def fingerprint(backbone: nn.Module) -> str:
     for name, tensor in sorted(tensors, key=lambda item: item[0]):
         values = tensor.detach().cpu().contiguous()
         digest.update(json.dumps([name, str(values.dtype), list(values.shape)]).encode() + b"\n")
-        digest.update(values.flatten().view(torch.uint8).numpy())
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
     return f"sha256:{digest.hexdigest()}"
