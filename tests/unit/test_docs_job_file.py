@@ -4,7 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
-from ipt_platform.spec.job import JOB, EvaluateJob, TrainJob
+from ipt_platform.spec.job import JOB, JOB_KINDS
 from ipt_platform.spec.source import load_yaml, parse_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def test_the_page_names_every_key_of_every_section():
         below = [field.annotation for field in model.model_fields.values() if hasattr(field.annotation, "model_fields")]
         return [*model.model_fields, *(key for inner in below for key in keys(inner))]
 
-    for job in (TrainJob, EvaluateJob):
+    for job in JOB_KINDS.values():
         assert [key for key in keys(job) if f"| `{key}` |" not in page] == []
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipt_platform.checkpoint.backbone import write_backbone
 from ipt_platform.data.pack import pack
+from ipt_platform.model.build import build_backbone
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.spec.load import load_job
@@ -31,6 +33,7 @@ def here(tmp_path_factory) -> Path:
     (folder / "photos").mkdir()
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "photos" / "p.png")
     pack(folder / "photos", folder / "shards")
+    write_backbone(folder / "backbone", build_backbone("iptv2-tiny"), "iptv2-tiny", {}, "now")
     return folder
 
 
@@ -38,7 +41,8 @@ def here(tmp_path_factory) -> Path:
 def test_every_job_file_is_valid_and_can_be_planned(file, here, monkeypatch):
     monkeypatch.chdir(here)
     job = load_yaml(file).value
-    own = {"train": ["data.shards=shards/*.tar", "evaluate.sets=[photos]"], "evaluate": ["sets=[photos]"]}
+    learning = ["data.shards=shards/*.tar", "evaluate.sets=[photos]"]
+    own = {"train": learning, "finetune": [*learning, "backbone=backbone"], "evaluate": ["sets=[photos]"]}
 
     loaded = load_job(file, own.get(job["kind"], [])).job
 

@@ -81,6 +81,11 @@ def write_backbone(folder: Path, backbone: nn.Module, name: str, lineage: Mappin
     return info
 
 
+def backbone_beside(checkpoint: Path) -> Path:
+    """Where the run of a checkpoint keeps the backbone that it does not train."""
+    return checkpoint.absolute().parent.parent / "backbone"
+
+
 def is_backbone(folder: AnyPath) -> bool:
     """Whether a folder on a disk is a backbone pack."""
     return isinstance(folder, Path) and (folder / ABOUT).is_file()

@@ -1,11 +1,14 @@
 """What training must not lose, as the files of a checkpoint, and back.
 
-model.safetensors            backbone, by weight name
+model.safetensors            backbone, by weight name; not there where it is frozen: the run keeps that one as a backbone pack
 biases/<task>.safetensors    `<weight name>.B1`, `.B2` or `.dense` of each task
 average/...                  the same two for the averaged weights, where there are any
 optimizer.safetensors        `<parameter name>.<exp_avg|exp_avg_sq|step>`
 rng.safetensors              torch's generators, as bytes
 state.json                   step, model (backbone by name, rank of each biased weight), progress, scores
+
+A checkpoint of a finetune holds what it changes, so that it is as small as its biases. The backbone is the same for all of
+them, so it stands once beside them, and each names its fingerprint.
 """
 
 from collections.abc import Mapping
@@ -15,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ipt_platform.checkpoint.backbone import backbone_beside, load_backbone
 from ipt_platform.checkpoint.files import Content, read_json, read_tensors
-from ipt_platform.errors import CheckpointError
+from ipt_platform.errors import CheckpointError, IptError
 from ipt_platform.model.bias import BiasedModel, TaskBias, copy_tensors
 from ipt_platform.model.build import build_backbone
+from ipt_platform.model.iptv2 import IPTV2
 
 FORMAT = "ipt-checkpoint/1"
 
@@ -30,6 +35,7 @@ def state_files(
     *,
     step: int,
     backbone: str,
+    frozen: str | None = None,
     progress: Mapping[str, Any],
 ) -> dict[str, Content]:
     """The files of a checkpoint.
@@ -40,17 +46,18 @@ def state_files(
         optimizer: of the parameters of `model`.
         step: steps done.
         backbone: name of the backbone (`build_backbone`).
+        frozen: the fingerprint of the backbone if it is not trained; it is then not among the files.
         progress: what else the training wants back, JSON.
     """
-    files: dict[str, Content] = dict(_model_files(model))
+    files: dict[str, Content] = dict(_model_files(model, frozen))
     if average is not None:
-        files |= {f"average/{name}": tensors for name, tensors in _model_files(average).items()}
+        files |= {f"average/{name}": tensors for name, tensors in _model_files(average, frozen).items()}
     files["optimizer.safetensors"] = _optimizer_tensors(model, optimizer)
     files["rng.safetensors"] = _rng_tensors()
     files["state.json"] = {
         "format": FORMAT,
         "step": step,
-        "model": _description(model, average, backbone),
+        "model": _description(model, average, backbone, frozen),
         "progress": dict(progress),
     }
     return files
@@ -63,6 +70,7 @@ def load_training_state(
     optimizer: torch.optim.Optimizer,
     *,
     backbone: str,
+    frozen: str | None = None,
 ) -> dict[str, Any]:
     """Bring model, average, optimizer and torch's generators back to where the checkpoint was taken.
 
@@ -72,6 +80,7 @@ def load_training_state(
         average: overwritten; None if the checkpoint has none.
         optimizer: of the parameters of `model`; its state is overwritten.
         backbone: name of the backbone of `model`.
+        frozen: its fingerprint if it is not trained; it is then left as it is.
 
     Returns:
         The content of state.json.
@@ -80,12 +89,12 @@ def load_training_state(
         CheckpointError: the checkpoint was made by another model or with another optimizer; both sides are named.
     """
     state = read_state(checkpoint)
-    if differences := _differences(state["model"], _description(model, average, backbone)):
+    if differences := _differences(state["model"], _description(model, average, backbone, frozen)):
         raise CheckpointError(f"{checkpoint} does not fit this job: {'; '.join(differences)}")
     try:
-        _load_model(checkpoint, model)
+        _load_model(checkpoint, model, frozen)
         if average is not None:
-            _load_model(checkpoint / "average", average)
+            _load_model(checkpoint / "average", average, frozen)
         _load_optimizer(read_tensors(checkpoint / "optimizer.safetensors"), model, optimizer)
     except ValueError as error:
         raise CheckpointError(f"{checkpoint} does not fit this job: {error}") from error
@@ -110,23 +119,39 @@ def load_biased_model(checkpoint: Path) -> BiasedModel:
     """The model of a checkpoint for use: the averaged weights where there are any, no gradients, evaluation mode.
 
     Raises:
-        CheckpointError: files are missing, unreadable or do not fit each other.
+        CheckpointError: files are missing, unreadable or do not fit each other, or the frozen backbone that it names is not
+            beside it.
     """
     described = read_state(checkpoint)["model"]
-    backbone = build_backbone(described["backbone"])
+    frozen = described.get("frozen")
+    backbone = _frozen_backbone(checkpoint, frozen) if frozen else build_backbone(described["backbone"])
     biases = {task: TaskBias(backbone, layout) for task, layout in described["layouts"].items()}
     model = BiasedModel(backbone, biases)
     try:
-        _load_model(checkpoint / "average" if described["average"] else checkpoint, model)
+        _load_model(checkpoint / "average" if described["average"] else checkpoint, model, frozen)
     except ValueError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
     return model.requires_grad_(False).eval()
 
 
-def _description(model: BiasedModel, average: BiasedModel | None, backbone: str) -> dict[str, Any]:
+def _frozen_backbone(checkpoint: Path, frozen: str) -> IPTV2:
+    """The backbone beside the checkpoints of a run, which a checkpoint of that run names."""
+    place = backbone_beside(checkpoint)
+    try:
+        backbone, info = load_backbone(place)
+    except IptError as error:
+        raise CheckpointError(
+            f"{checkpoint} holds biases for a frozen backbone, which is kept in {place} and cannot be used: {error}"
+        ) from error
+    if info.fingerprint != frozen:
+        raise CheckpointError(f"{checkpoint} belongs to the backbone {frozen}; {place} holds {info.fingerprint}")
+    return backbone
+
+
+def _description(model: BiasedModel, average: BiasedModel | None, backbone: str, frozen: str | None) -> dict[str, Any]:
     """What a model must be like to go on from a checkpoint."""
     layouts = {task: bias.layout for task, bias in model.all_biases()}
-    return {"backbone": backbone, "layouts": layouts, "average": average is not None}
+    return {"backbone": backbone, "frozen": frozen, "layouts": layouts, "average": average is not None}
 
 
 def _differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
@@ -134,6 +159,9 @@ def _differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     found = []
     if saved["backbone"] != own["backbone"]:
         found.append(f"its backbone is {saved['backbone']}, the job's is {own['backbone']}")
+    one, other = (described.get("frozen") or "trained" for described in (saved, own))
+    if one != other and not found:
+        found.append(f"its backbone is {one}, the job's is {other}")
     tasks, own_tasks = (", ".join(sorted(described["layouts"])) or "no task" for described in (saved, own))
     if tasks != own_tasks:
         found.append(f"it has biases for {tasks}, the job for {own_tasks}")
@@ -148,14 +176,15 @@ def _differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _model_files(model: BiasedModel) -> dict[str, Content]:
-    biases = {f"biases/{task}.safetensors": bias.tensors() for task, bias in model.all_biases()}
-    return {"model.safetensors": model.backbone.state_dict(), **biases}
+def _model_files(model: BiasedModel, frozen: str | None) -> dict[str, Content]:
+    biases: dict[str, Content] = {f"biases/{task}.safetensors": bias.tensors() for task, bias in model.all_biases()}
+    return biases if frozen else {"model.safetensors": model.backbone.state_dict(), **biases}
 
 
 @torch.no_grad()
-def _load_model(folder: Path, model: BiasedModel) -> None:
-    copy_tensors(model.backbone.state_dict(), read_tensors(folder / "model.safetensors"), "backbone")
+def _load_model(folder: Path, model: BiasedModel, frozen: str | None) -> None:
+    if not frozen:
+        copy_tensors(model.backbone.state_dict(), read_tensors(folder / "model.safetensors"), "backbone")
     for task, bias in model.all_biases():
         bias.load_tensors(read_tensors(folder / "biases" / f"{task}.safetensors"))
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from ipt_platform.cli.output import Json, emit, say, table
 from ipt_platform.errors import ExitCode, SpecError, UsageError
 from ipt_platform.spec.anyfile import check_file
-from ipt_platform.spec.load import dump_job, load_job
+from ipt_platform.spec.load import LoadedJob, dump_job, load_job
 from ipt_platform.spec.schema import SCHEMAS
 from ipt_platform.spec.words import did_you_mean
 
@@ -31,6 +31,8 @@ def validate(
     """Check a job, task or dataset file: every error at once, each with its line."""
     try:
         checked = check_file(file, overrides or ())
+        if checked.kind == "finetune":
+            _find_frozen(load_job(file, overrides or ()))
     except SpecError as error:
         if not as_json:
             raise
@@ -51,19 +53,22 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a job would do: steps, samples, crops, parameters, shards, test sets."""
-    # torch takes seconds to import, and no other command of this file needs it
+    # torch takes seconds to import, and nothing else in this file needs it but the backbone of a finetune
     from ipt_platform.train.plan import resolve_plan
 
-    job = load_job(job_file, overrides or ()).job
+    loaded = load_job(job_file, overrides or ())
+    job = loaded.job
+    if job.kind == "finetune":
+        _find_frozen(loaded)
     planned = resolve_plan(job)
 
     def render(to: Console) -> None:
         if resolved:
             to.file.write(dump_job(job))
-        elif job.kind == "train":
-            _train_plan(to, planned)
-        else:
+        elif job.kind == "evaluate":
             _evaluate_plan(to, planned)
+        else:
+            _train_plan(to, planned)
 
     emit({**planned, "job": job.model_dump(mode="json")}, as_json, render)
 
@@ -79,9 +84,18 @@ def schema(
     emit(found, as_json, lambda to: print(json.dumps(found, indent=2), file=to.file))
 
 
+def _find_frozen(loaded: LoadedJob) -> None:
+    """Check what a finetune job names beyond its file."""
+    from ipt_platform.train.frozen import find_frozen
+
+    find_frozen(loaded, Path())
+
+
 def _train_plan(to: Console, plan: dict[str, Any]) -> None:
     workers = f"{plan['workers']} worker{'s' if plan['workers'] > 1 else ''}"
     say(to, f"{plan['name']}: {plan['mode']} training of {plan['backbone']} on {workers}")
+    if "source" in plan:
+        say(to, f"frozen backbone {plan['fingerprint']} from {plan['source']}")
     drawn = f"{plan['samples']:,} images drawn" + (f" ({plan['epochs']:g} times {plan['images']:,})" if plan["images"] else "")
     say(to, f"{plan['steps']:,} steps, {drawn}, {plan['crops']:,} crops")
     for task, found in plan["pairs"].items():

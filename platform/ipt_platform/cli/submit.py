@@ -27,8 +27,8 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Run a job and follow it; the same job under the same --run goes on from its newest checkpoint."""
-    job = load_job(job_file, overrides or ()).job
-    run = prepare_run(job, run_id)
+    loaded = load_job(job_file, overrides or ())
+    job, run = loaded.job, prepare_run(loaded, run_id, Path())
     notes = console(stderr=True)
     say(notes, f"run {run.id} in {run.path}")
     go_on = f"go on with: ipt-platform submit {job_file} --run {run.id}" + "".join(f" --set {each}" for each in overrides or ())
@@ -52,6 +52,9 @@ def _render(to: Console, run: RunDir, report: dict[str, Any]) -> None:
     say(to, f"{report['steps']} steps in {duration(report['seconds'])}, PSNR as {report['protocol']}: {run.report}")
     if told := report.get("samples", {}).get("bad") and samples_in_words(**report["samples"]):
         say(to, f"in training {told}; each is named in {run.events}")
+    for task in report["parameters"]["bias"]:
+        if run.pack(task).is_dir():
+            say(to, f"bias pack of {task}: {run.pack(task)}")
     samples = run.samples(report["steps"])
     for row in rows:
         for picture in sorted(samples.glob(f"{row.set}-{row.task}-*.png"))[:1]:

@@ -25,7 +25,7 @@ from ipt_platform.cluster.measure import measure
 from ipt_platform.errors import IptError, storage_failed
 from ipt_platform.observe.process import Process, living
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.job import EvaluateJob, TrainJob
+from ipt_platform.spec.job import EvaluateJob, LearningJob
 from ipt_platform.spec.load import load_job
 from ipt_platform.train.driver import run_training
 from ipt_platform.train.setup import ahead_of
@@ -83,7 +83,7 @@ def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | 
             link.tell(exit_code=error.exit_code, message=str(error))
 
 
-def needed(job: TrainJob) -> Slots:
+def needed(job: LearningJob) -> Slots:
     """What a job takes of a Ray."""
     cluster, data = job.cluster, job.data
     cpus, store = (data.cpus, ahead_of(job).store_bytes) if data.carrier == "ray" else (0, 0)

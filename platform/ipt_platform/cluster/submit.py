@@ -18,34 +18,41 @@ from ipt_platform.observe.events import ENDINGS, append_event, read_events
 from ipt_platform.observe.process import this_process
 from ipt_platform.observe.rundir import RunDir, create
 from ipt_platform.observe.status import run_status
-from ipt_platform.spec.job import EvaluateJob, TrainJob
-from ipt_platform.spec.load import dump_job, job_diff, load_job
+from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob
+from ipt_platform.spec.load import LoadedJob, dump_job, job_diff, load_job
 
 Watch = Callable[[Callable[[float], bool]], None]
 """Shows a run until the function it is given, called with seconds to wait, says that it is over."""
 
 
-def new_run_id(job: TrainJob | EvaluateJob) -> str:
+def new_run_id(job: AnyJob) -> str:
     """An id for a new run: the job's name and the time, UTC."""
     return f"{job.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def total_steps(job: TrainJob | EvaluateJob) -> int:
+def total_steps(job: AnyJob) -> int:
     """Training steps of a job: 0 for one that only measures."""
-    return sum(stage.steps for stage in job.train.stages) if isinstance(job, TrainJob) else 0
+    return 0 if isinstance(job, EvaluateJob) else sum(stage.steps for stage in job.train.stages)
 
 
-def prepare_run(job: TrainJob | EvaluateJob, run_id: str | None) -> RunDir:
+def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     """The folder of a run with its resolved job: a new one, or the one with this id if the job is the same.
+
+    The run of a finetune also gets its backbone, before anything can start.
 
     Raises:
         RefusedError: the run was started with another job (the difference is named), or is running now.
+        SpecError: the backbone of a finetune, or the bias that it begins from, cannot be used.
         InfrastructureError: the storage cannot be written.
     """
+    job = loaded.job
+    name = run_id or new_run_id(job)
     with _storage(Path(job.storage)):
-        run = create(job.storage, run_id or new_run_id(job))
+        keep_backbone = _keeper(loaded, RunDir(Path(job.storage) / name), base)
+        run = create(job.storage, name)
         if not run.job.exists():
             replace_file(run.job, dump_job(job).encode())
+            keep_backbone(run)
             append_event(run, "created", 0, steps=total_steps(job))
             return run
     changes = job_diff(load_job(run.job).job, job)
@@ -58,10 +65,12 @@ def prepare_run(job: TrainJob | EvaluateJob, run_id: str | None) -> RunDir:
     status = run_status(run)
     if status.state == "running":
         raise RefusedError(f"run {run.id} is running: {status.reason}")
+    with _storage(run.path):
+        keep_backbone(run)  # which was not done if the first submission died just then
     return run
 
 
-def submit(job: TrainJob | EvaluateJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]:
+def submit(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]:
     """Bring a run to its end, in a process of its own that ends with this one.
 
     A run that is already finished is only reported. SIGINT and SIGTERM ask a training to commit a checkpoint and stop; a
@@ -81,11 +90,23 @@ def submit(job: TrainJob | EvaluateJob, run: RunDir, watch: Watch, base: Path) -
     return read_report(run.report)
 
 
-def _bring_to_its_end(job: TrainJob | EvaluateJob, run: RunDir, watch: Watch, base: Path) -> None:
+def _keeper(loaded: LoadedJob, run: RunDir, base: Path) -> Callable[[RunDir], None]:
+    """What copies the backbone of a finetune, which was found to be usable, into its run; it does nothing for other jobs."""
+    if not isinstance(loaded.job, FinetuneJob) or run.backbone.is_dir():
+        return lambda run: None
+    # torch takes seconds to import, and only here does whoever submits need it
+    from ipt_platform.train.frozen import find_frozen, keep_frozen
+
+    frozen = find_frozen(loaded, base)
+    return lambda run: keep_frozen(frozen, run)
+
+
+def _bring_to_its_end(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> None:
+    learning = not isinstance(job, EvaluateJob)
     before, leader = run.current_attempt(), this_process()
     log = run.logs(before + 1, "driver")
-    embedded = isinstance(job, TrainJob) and not os.environ.get("RAY_ADDRESS")
-    stop = Stop(run, lambda: run.attempt_of(leader, before), gently=isinstance(job, TrainJob))
+    embedded = learning and not os.environ.get("RAY_ADDRESS")
+    stop = Stop(run, lambda: run.attempt_of(leader, before), gently=learning)
     try:
         with ExitStack() as stack:
             stack.enter_context(listening(stop))

@@ -119,6 +119,11 @@ class BiasedModel(nn.Module):
             return dict(zip(inputs, restored.split([len(x) for x in inputs.values()]), strict=True))
         return {task: self.run_task(task, x) for task, x in inputs.items()}
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone learns nothing: only biases do."""
+        return not any(weight.requires_grad for weight in self.backbone.parameters())
+
     def run_task(self, task: str, x: Tensor) -> Tensor:
         """One task's crops through the backbone with that task's merged weights."""
         return functional_call(self.backbone, self.bias(task).merged(self.backbone), (x,))

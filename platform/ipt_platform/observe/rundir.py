@@ -5,6 +5,7 @@
   attempts/<n>               one file per start of the run; the highest number owns the run
   attempts/.lock             held while something is made final, and while an attempt takes the run over
   logs/<attempt>/<rank>.log  samples/step-N/   checkpoints/step-N/
+  backbone/  start.safetensors  packs/<task>/   of a finetune alone
 """
 
 import contextlib
@@ -69,6 +70,20 @@ class RunDir:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints `step-N`."""
         return self.path / "checkpoints"
+
+    @property
+    def backbone(self) -> Path:
+        """The backbone pack that a finetune trains on."""
+        return self.path / "backbone"
+
+    @property
+    def start(self) -> Path:
+        """The bias from which those of a finetune begin, if it is not zero."""
+        return self.path / "start.safetensors"
+
+    def pack(self, task: str) -> Path:
+        """The bias pack that a finetune leaves of a task."""
+        return self.path / "packs" / task
 
     @property
     def attempts(self) -> Path:

@@ -13,16 +13,14 @@ from pydantic import BaseModel, TypeAdapter
 
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.dataset import find_shards, resolve_set
-from ipt_platform.spec.job import EvaluateJob, TrainJob
+from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, TrainJob
 from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
 from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.source import Document, KeyPath
 from ipt_platform.spec.task import load_task, problem_of_pairs
 
 
-def semantic_problems(
-    document: Document, model: type[TrainJob] | type[EvaluateJob], refused: Collection[KeyPath], base: Path
-) -> list[Problem]:
+def semantic_problems(document: Document, model: type[AnyJob], refused: Collection[KeyPath], base: Path) -> list[Problem]:
     """Every problem beyond the schema, in the order of the file's lines.
 
     Args:
@@ -39,12 +37,12 @@ def semantic_problems(
     return sorted(found, key=lambda problem: problem.line)
 
 
-def warnings(job: TrainJob | EvaluateJob) -> list[str]:
+def warnings(job: AnyJob) -> list[str]:
     """Settings of a valid job that have no effect, and gaps its author may not have meant; one sentence each."""
     if isinstance(job, EvaluateJob):
         return []
     said = []
-    if job.train.mode == "mixed" and job.model.bias != BiasSpec():
+    if isinstance(job, TrainJob) and job.train.mode == "mixed" and job.model.bias != BiasSpec():
         said.append("model.bias is ignored: train.mode mixed trains a plain backbone without task biases")
     if job.data.carrier == "local" and job.data.cpus != DataSpec.model_fields["cpus"].default:
         said.append("data.cpus is ignored: data.carrier local uses threads inside the worker")
@@ -181,14 +179,19 @@ def _sets(document: Document, base: Path, where: KeyPath, sets: tuple[str, ...])
     return problems
 
 
-CHECKS: dict[type[TrainJob] | type[EvaluateJob], list[tuple[tuple[str, ...], Callable[..., list[Problem]]]]] = {
-    TrainJob: [
-        (("tasks",), _train_tasks),
-        (("data.shards",), _shards),
-        (("tasks", "data.shards"), _photographs),
-        (("train.stages", "train.accumulate", "cluster.workers"), _batch),
-        (("train.stages", "train.schedule.warmup"), _warmup),
-        (("evaluate.sets",), _train_sets),
-    ],
+Check = tuple[tuple[str, ...], Callable[..., list[Problem]]]
+
+LEARNING: list[Check] = [
+    (("tasks",), _train_tasks),
+    (("data.shards",), _shards),
+    (("tasks", "data.shards"), _photographs),
+    (("train.stages", "train.accumulate", "cluster.workers"), _batch),
+    (("train.stages", "train.schedule.warmup"), _warmup),
+    (("evaluate.sets",), _train_sets),
+]
+
+CHECKS: dict[type[AnyJob], list[Check]] = {
+    TrainJob: LEARNING,
+    FinetuneJob: LEARNING,
     EvaluateJob: [(("tasks",), _evaluate_tasks), (("sets",), _evaluate_sets)],
 }

@@ -1,18 +1,22 @@
 """The job file: one model per kind, and `Job`, the union that `kind` tells apart."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
 from ipt_platform.spec.base import Many, Name, Spec, Text, named, weighted
 from ipt_platform.spec.parts import (
     NO_S3,
+    BiasSpec,
     CheckpointSpec,
     ClusterSpec,
     DataSpec,
     EvaluateSpec,
+    FinetuneSpec,
     ModelSpec,
+    Start,
+    StartSpec,
     TaskProbe,
     TaskUse,
     TrainSpec,
@@ -73,6 +77,38 @@ class TrainJob(_JobBase):
     cluster: ClusterSpec = Field(default=ClusterSpec(), description="The machines to ask for.")
 
 
+def _or_one_task(schema: dict[str, Any]) -> None:
+    """Let a file say `task: NAME` in the place of `tasks`, as `load.check_job` does."""
+    one = {"description": "One task alone: short for tasks: [NAME].", "default": None}
+    schema["properties"]["task"] = TypeAdapter(Name).json_schema() | one
+    schema["required"].remove("tasks")
+    schema["oneOf"] = [{"required": ["tasks"]}, {"required": ["task"]}]
+
+
+class FinetuneJob(_JobBase):
+    """Train the biases of tasks on a backbone that stays as it is, and pack each of them."""
+
+    model_config = ConfigDict(json_schema_extra=_or_one_task)
+
+    kind: Literal["finetune"] = Field(description="finetune: learn task biases on a frozen backbone.")
+    backbone: Text = Field(
+        description="What the biases are for: a run id, the folder of a run or of a checkpoint, or a backbone pack. The run "
+        "keeps a copy."
+    )
+    tasks: TaskUses = Field(
+        description="What to restore, as kind: train has it: [derain, dehaze]; each task gets a bias and a pack of its own."
+    )
+    bias: BiasSpec = Field(default=BiasSpec(), description="The bias of each task.")
+    start: Start = Field(
+        default=StartSpec(), description="zero, or a trained bias from which each begins: {task: denoise} or {pack: FOLDER}."
+    )
+    data: DataSpec = Field(description="The clean photographs.")
+    train: FinetuneSpec = Field(description="How the biases are learned.")
+    evaluate: EvaluateSpec = Field(default=EvaluateSpec(), description="Measuring during and after training.")
+    checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="What is kept while the run goes on.")
+    cluster: ClusterSpec = Field(default=ClusterSpec(), description="The machines to ask for.")
+
+
 class EvaluateJob(_JobBase):
     """Measure a checkpoint on frozen test sets."""
 
@@ -91,6 +127,9 @@ class EvaluateJob(_JobBase):
     )
 
 
-Job = Annotated[TrainJob | EvaluateJob, Field(discriminator="kind")]
-JOB: TypeAdapter[TrainJob | EvaluateJob] = TypeAdapter(Job)
-JOB_KINDS: dict[str, type[TrainJob] | type[EvaluateJob]] = {"train": TrainJob, "evaluate": EvaluateJob}
+LearningJob = TrainJob | FinetuneJob
+"""A job that trains something: what has stages, steps and checkpoints."""
+
+AnyJob = TrainJob | FinetuneJob | EvaluateJob
+JOB: TypeAdapter[AnyJob] = TypeAdapter(Annotated[AnyJob, Field(discriminator="kind")])
+JOB_KINDS: dict[str, type[AnyJob]] = {"train": TrainJob, "finetune": FinetuneJob, "evaluate": EvaluateJob}

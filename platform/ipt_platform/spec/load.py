@@ -9,12 +9,15 @@ from pydantic import ValidationError
 
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.checks import semantic_problems
-from ipt_platform.spec.job import JOB, JOB_KINDS, EvaluateJob, TrainJob
+from ipt_platform.spec.job import JOB, JOB_KINDS, AnyJob
 from ipt_platform.spec.overrides import apply_overrides
 from ipt_platform.spec.problems import problems_of, shown
-from ipt_platform.spec.source import Document, MisreadError, dump_yaml, load_yaml
+from ipt_platform.spec.source import Document, KeyPath, MisreadError, dump_yaml, load_yaml
 
-ORDER = ("apiVersion", "kind", "name", "seed", "model", "tasks", "data", "train", "evaluate", "checkpoint", "cluster")
+ORDER = (
+    "apiVersion", "kind", "name", "seed", "model", "backbone", "tasks", "task", "bias", "start", "data", "train", "evaluate",
+    "checkpoint", "cluster",
+)  # fmt: skip
 ABSENT = "(absent)"
 
 
@@ -22,7 +25,7 @@ ABSENT = "(absent)"
 class LoadedJob:
     """A job and the file it came from."""
 
-    job: TrainJob | EvaluateJob
+    job: AnyJob
     document: Document
 
 
@@ -46,12 +49,13 @@ def load_job(path: Path | str, overrides: Sequence[str] = (), base: Path = Path(
     return LoadedJob(check_job(document, base), document)
 
 
-def check_job(document: Document, base: Path = Path()) -> TrainJob | EvaluateJob:
+def check_job(document: Document, base: Path = Path()) -> AnyJob:
     """The job in a document, after schema and semantic checks.
 
     Raises:
         SpecError: Every problem of both.
     """
+    document = _with_tasks(document)
     try:
         job = JOB.validate_python(document.value)
     except ValidationError as error:
@@ -67,6 +71,22 @@ def check_job(document: Document, base: Path = Path()) -> TrainJob | EvaluateJob
     return job
 
 
+def _with_tasks(document: Document) -> Document:
+    """A finetune job's `task: NAME` written out as `tasks: [NAME]`, on the line where it stands."""
+    value = document.value
+    match value:
+        case {"kind": "finetune", "task": str()} if "tasks" not in value:
+            places: dict[KeyPath, tuple[KeyPath, ...]] = {("task",): (("tasks",), ("tasks", 0))}
+        case _:
+            return document
+    return Document(
+        {("tasks" if key == "task" else key): [each] if key == "task" else each for key, each in value.items()},
+        {new: line for path, line in document.lines.items() for new in places.get(path, (path,))},
+        document.file,
+        {new: text for path, text in document.overrides.items() for new in places.get(path, (path,))},
+    )
+
+
 def _further_problems(misread: MisreadError, base: Path) -> list[Problem]:
     """What is wrong with the rest of a misread file, and not only a consequence of what was misread."""
     try:
@@ -77,14 +97,14 @@ def _further_problems(misread: MisreadError, base: Path) -> list[Problem]:
     return []
 
 
-def dump_job(job: TrainJob | EvaluateJob) -> str:
+def dump_job(job: AnyJob) -> str:
     """The resolved job as YAML, every default written out; `load_job` of it gives an equal job."""
     plain = job.model_dump(mode="json")
     ordered = {name: plain[name] for name in (*ORDER, *plain) if name in plain}
     return dump_yaml(ordered)
 
 
-def job_diff(old: TrainJob | EvaluateJob, new: TrainJob | EvaluateJob) -> list[str]:
+def job_diff(old: AnyJob, new: AnyJob) -> list[str]:
     """What changed from one job to another, one `path: old -> new` per value; empty when they are equal."""
     before, after = _leaves(old.model_dump(mode="json")), _leaves(new.model_dump(mode="json"))
     return [
@@ -94,7 +114,7 @@ def job_diff(old: TrainJob | EvaluateJob, new: TrainJob | EvaluateJob) -> list[s
     ]
 
 
-def _model_of(value: Any) -> type[TrainJob] | type[EvaluateJob] | None:
+def _model_of(value: Any) -> type[AnyJob] | None:
     kind = value.get("kind") if isinstance(value, dict) else None
     return JOB_KINDS.get(kind) if isinstance(kind, str) else None
 

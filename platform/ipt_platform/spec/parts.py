@@ -4,12 +4,12 @@ Every field says in its description what it means and in which unit: that text i
 the reference in the docs.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import Field, Strict, field_validator
+from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
 
-from ipt_platform.spec.base import Many, Replacements, Spec, Text, Texts
+from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text, Texts
 from ipt_platform.spec.words import Allocation, Backbone, Carrier, LayerGroup, Loss, Mode, Precision, Protocol
 
 NO_S3 = "storage on s3:// is not supported yet; give a local path (a mounted file system works)"
@@ -50,6 +50,27 @@ class BiasSpec(Spec):
         if twice is not None:
             raise ValueError(f"'{twice}' stands twice in the list; name each layer group once")
         return targets
+
+
+def _zero(value: Any) -> Any:
+    """`zero` as the mapping that names nothing to begin from; the schema judges anything else."""
+    return {} if value == "zero" else value
+
+
+class StartSpec(Spec):
+    """A trained bias from which each task of a job begins."""
+
+    task: Name | None = Field(default=None, description="A task that has a bias in the checkpoint that `backbone` names.")
+    pack: Text | None = Field(default=None, description="Folder of a bias pack for the same backbone.")
+
+    @model_validator(mode="after")
+    def _one(self) -> "StartSpec":
+        if self.task and self.pack:
+            raise ValueError("both `task` and `pack` are named, and a bias begins from one; leave one of them out")
+        return self
+
+
+Start = Annotated[StartSpec, BeforeValidator(_zero, json_schema_input_type=Literal["zero"] | StartSpec)]
 
 
 class ModelSpec(Spec):
@@ -127,26 +148,23 @@ class Stage(Spec):
     )
 
 
-class OptimizerSpec(Spec):
-    """AdamW, with a setting for shared weights and one for task biases (which see only their own task's crops)."""
+class BiasOptimizerSpec(Spec):
+    """AdamW on task biases alone."""
 
-    lr: float = Field(default=3e-4, gt=0, le=1, description="Peak learning rate of the shared weights.")
     bias_lr: float = Field(default=1e-3, gt=0, le=1, description="Peak learning rate of the task biases.")
-    weight_decay: float = Field(default=1e-4, ge=0, le=1, description="Decoupled weight decay of the shared weights.")
     bias_weight_decay: float = Field(
         default=1e-4,
         ge=0,
         le=1,
-        description="Decoupled weight decay of the task biases: moves what tasks have in common to the backbone.",
+        description="Decoupled weight decay of the task biases: moves what tasks have in common to a backbone that is trained.",
     )
     betas: Annotated[tuple[float, float], Strict(False)] = Field(
         default=(0.9, 0.999), description="AdamW's decay rates of the first and second moment, each in [0, 1)."
     )
-    grad_clip: float | None = Field(
-        default=1.0, gt=0, description="Largest gradient norm of the shared weights; null: no clipping."
-    )
     bias_grad_clip: float | None = Field(
-        default=1.0, gt=0, description="Largest gradient norm of all task biases together; null: no clipping."
+        default=1.0,
+        gt=0,
+        description="Largest gradient norm of all task biases together, or of each on a frozen backbone; null: no clipping.",
     )
 
     @field_validator("betas")
@@ -155,6 +173,16 @@ class OptimizerSpec(Spec):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"expected two numbers from 0 up to, but not including, 1, found {list(betas)}")
         return betas
+
+
+class OptimizerSpec(BiasOptimizerSpec):
+    """AdamW, with a setting for shared weights and one for task biases (which see only their own task's crops)."""
+
+    lr: float = Field(default=3e-4, gt=0, le=1, description="Peak learning rate of the shared weights.")
+    weight_decay: float = Field(default=1e-4, ge=0, le=1, description="Decoupled weight decay of the shared weights.")
+    grad_clip: float | None = Field(
+        default=1.0, gt=0, description="Largest gradient norm of the shared weights; null: no clipping."
+    )
 
 
 class ScheduleSpec(Spec):
@@ -166,16 +194,10 @@ class ScheduleSpec(Spec):
     )
 
 
-class TrainSpec(Spec):
-    """How weights are learned."""
+class LearnSpec(Spec):
+    """How steps of training are done, whatever is trained."""
 
-    mode: Mode = Field(
-        default="synchronous",
-        description="synchronous: backbone and task biases are learned together; mixed: one plain backbone for all "
-        "tasks (the baseline), on the same crops.",
-    )
     stages: Many[Stage] = Field(min_length=1, description="Stretches of training, in order.")
-    optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="Learning rates, decay and clipping.")
     schedule: ScheduleSpec = Field(default=ScheduleSpec(), description="Learning rates over time.")
     loss: Loss = Field(default="charbonnier", description="l1: mean |x|; charbonnier: mean sqrt(x^2 + 1e-6), smooth at zero.")
     ema: float | None = Field(
@@ -196,6 +218,23 @@ class TrainSpec(Spec):
     samples: int = Field(
         default=3, ge=0, le=64, description="Triptychs (degraded, restored, clean) written per task and evaluation."
     )
+
+
+class TrainSpec(LearnSpec):
+    """How weights are learned."""
+
+    mode: Mode = Field(
+        default="synchronous",
+        description="synchronous: backbone and task biases are learned together; mixed: one plain backbone for all "
+        "tasks (the baseline), on the same crops.",
+    )
+    optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="Learning rates, decay and clipping.")
+
+
+class FinetuneSpec(LearnSpec):
+    """How task biases are learned on a frozen backbone: each task by itself, as if it were alone in its job."""
+
+    optimizer: BiasOptimizerSpec = Field(default=BiasOptimizerSpec(), description="Learning rates, decay and clipping.")
 
 
 class EvaluateSpec(Spec):

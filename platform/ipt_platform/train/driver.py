@@ -17,7 +17,7 @@ from ipt_platform.errors import CancelledRunError, InfrastructureError, IptError
 from ipt_platform.observe.events import ENDINGS, append_event, read_events
 from ipt_platform.observe.process import Process, this_process
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.job import TrainJob
+from ipt_platform.spec.job import LearningJob
 from ipt_platform.train.worker import train_worker
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = "0.2"
 
 
-def run_training(job: TrainJob, run: RunDir, base: Path, leader: Process | None = None) -> None:
+def run_training(job: LearningJob, run: RunDir, base: Path, leader: Process | None = None) -> None:
     """Train a job on the Ray that this process is connected to; returns when its last step is done.
 
     Workers that are lost are replaced up to `cluster.max_failures` times; each time training goes on from the newest

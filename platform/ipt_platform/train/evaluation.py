@@ -57,6 +57,11 @@ def mean_psnr(scores: SetScores) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def sample_name(testset: TestSet, task: FrozenTask, key: str) -> str:
+    """What the triptych of a picture is called, without suffix."""
+    return f"{testset.name}-{task.name}-{key}".replace("/", "_")
+
+
 def sample_writer(run: RunDir, step: int, per_task: int) -> OnItem:
     """What writes the triptychs `samples/step-N/<set>-<task>-<key>.png` of the first pictures of each set and task."""
     folder = run.samples(step)
@@ -65,7 +70,7 @@ def sample_writer(run: RunDir, step: int, per_task: int) -> OnItem:
         if item.index >= per_task:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{testset.name}-{task.name}-{item.key}".replace("/", "_")
+        name = sample_name(testset, task, item.key)
         picture = triptych(item.degraded, restored, item.clean, scores["psnr_input"], scores["psnr"])
         replace_file(folder / f"{name}.png", picture)
         replace_file(folder / f"{name}.json", json.dumps(item.params).encode() + b"\n")

@@ -11,16 +11,18 @@ from ipt_platform.evaluate.testset import FrozenTask, frozen_task, open_testsets
 from ipt_platform.model.bias import layout_parameters
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.counts import count_parameters
+from ipt_platform.model.fingerprint import fingerprint
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.draws import open_pairs
-from ipt_platform.spec.job import EvaluateJob, TrainJob
+from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob
 from ipt_platform.spec.task import load_task
 from ipt_platform.storage.paths import AnyPath
-from ipt_platform.train.setup import bias_layout
+from ipt_platform.train.frozen import find_backbone
+from ipt_platform.train.layout import bias_layout
 
 
-def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, Any]:
+def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
     """What the job will do, as plain values (JSON).
 
     Args:
@@ -29,15 +31,16 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
 
     Returns:
         `kind`, `name`, `warnings` and `sets`; for a training job also `mode`, `backbone`, `steps`, `samples` (images drawn),
-        `crops`, `epochs`, `stages`, `parameters` (`backbone`, `bias` by task), `workers`, `shards` and `images` (how
-        many they hold), and `pairs` by task that reads some (`shards`, `images`, and `epochs` over them); for an evaluation
-        `checkpoint`, `tasks` and `protocol`.
+        `crops`, `epochs`, `stages`, `parameters` (`backbone`, and `bias` by task, empty in mode mixed), `workers`, `shards` and
+        `images` (how many they hold), and `pairs` by task that reads some (`shards`, `images`, and `epochs` over them); for a
+        finetune `source` and `fingerprint` of the backbone too; for an evaluation `checkpoint`, `tasks` and `protocol`.
 
     Raises:
         SpecError: Shards or sets went missing since the job was checked, or a task's shards hold no pairs.
         UsageError: A test set measures none of the tasks.
         DataError: An index does not match its shard.
-        NotFoundError: A shard has no index.
+        NotFoundError: A shard has no index, or the backbone of a finetune is not there.
+        CheckpointError, PackError: That backbone is damaged.
     """
     head = {"kind": job.kind, "name": job.name, "warnings": warnings(job)}
     if isinstance(job, EvaluateJob):
@@ -53,24 +56,25 @@ def resolve_plan(job: TrainJob | EvaluateJob, base: Path = Path()) -> dict[str, 
             found = open_pairs(name, patterns, base)
             shards_of = _shards(find_shards(patterns, base))
             pairs[name] = {"shards": shards_of, "images": found.pairs, "epochs": round(samples / found.images, 2)}
-    return head | {
-        "mode": job.train.mode,
-        "backbone": job.model.backbone,
-        "steps": sum(stage["steps"] for stage in stages),
-        "samples": samples,
-        "crops": sum(stage["steps"] * stage["crops"] for stage in stages),
-        "epochs": round(samples / images, 2) if images else 0.0,
-        "stages": stages,
-        "parameters": plan_parameters(job),
-        "workers": job.cluster.workers,
-        "shards": shards,
-        "images": images,
-        "pairs": pairs,
-        "sets": _sets(job.evaluate.sets, base, [frozen_task(name, base=base) for name in job.tasks]),
-    }
+    return (
+        head
+        | _model(job, base)
+        | {
+            "steps": sum(stage["steps"] for stage in stages),
+            "samples": samples,
+            "crops": sum(stage["steps"] * stage["crops"] for stage in stages),
+            "epochs": round(samples / images, 2) if images else 0.0,
+            "stages": stages,
+            "workers": job.cluster.workers,
+            "shards": shards,
+            "images": images,
+            "pairs": pairs,
+            "sets": _sets(job.evaluate.sets, base, [frozen_task(name, base=base) for name in job.tasks]),
+        }
+    )
 
 
-def plan_stages(job: TrainJob) -> list[dict[str, Any]]:
+def plan_stages(job: LearningJob) -> list[dict[str, Any]]:
     """Per stage `first_step`, `steps`, `patch` (pixels); and of one step `images`, `crops` and their shares."""
     planned, first = [], 0
     for stage in job.train.stages:
@@ -90,12 +94,21 @@ def plan_stages(job: TrainJob) -> list[dict[str, Any]]:
     return planned
 
 
-def plan_parameters(job: TrainJob) -> dict[str, Any]:
-    """Numbers of parameters: `backbone`, and `bias` by task (empty in mode mixed, which has none)."""
-    with torch.device("meta"):  # shapes without memory, and without touching the random generator
-        backbone = build_backbone(job.model.backbone)
-    bias = 0 if job.train.mode == "mixed" else layout_parameters(backbone, bias_layout(backbone, job.model.bias))
-    return {"backbone": count_parameters(backbone), "bias": dict.fromkeys(job.tasks, bias) if bias else {}}
+def _model(job: LearningJob, base: Path) -> dict[str, Any]:
+    """Of the network `mode`, `backbone` by name, and `parameters`; of a frozen one `fingerprint` and `source` too."""
+    if isinstance(job, FinetuneJob):
+        found = find_backbone(job, base)
+        backbone, name, own = found.model.backbone, found.name, {"mode": "bias-only", "source": found.lineage["source"]}
+        own["fingerprint"] = fingerprint(backbone)
+        layout = bias_layout(backbone, job.bias)
+    else:
+        with torch.device("meta"):  # shapes without memory, and without touching the random generator
+            backbone = build_backbone(job.model.backbone)
+        name, own = job.model.backbone, {"mode": job.train.mode}
+        layout = {} if job.train.mode == "mixed" else bias_layout(backbone, job.model.bias)
+    bias = layout_parameters(backbone, layout)
+    counts = {"backbone": count_parameters(backbone), "bias": dict.fromkeys(job.tasks, bias) if bias else {}}
+    return {**own, "backbone": name, "parameters": counts}
 
 
 def _shards(paths: Sequence[AnyPath]) -> list[dict[str, Any]]:

@@ -24,13 +24,14 @@ from ipt_platform.model.counts import count_parameters
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.job import TrainJob
+from ipt_platform.spec.job import FinetuneJob, LearningJob
 from ipt_platform.train.evaluation import SetScores, evaluate_together, mean_psnr, sample_writer
 from ipt_platform.train.group import Workers
 from ipt_platform.train.loop import Interval, run_steps
+from ipt_platform.train.packs import keep_packs, packs_of
 from ipt_platform.train.samples import SampleCount
 from ipt_platform.train.schedule import learning_rate_factor
-from ipt_platform.train.setup import batch_maker, schedule_of, state_of, step_settings
+from ipt_platform.train.setup import batch_maker, beginning_of, schedule_of, step_settings
 from ipt_platform.train.step import Stepper
 
 log = logging.getLogger(__name__)
@@ -70,12 +71,13 @@ class Session:
 
     Raises:
         CheckpointError: a usable checkpoint was made by another model.
+        NotFoundError, PackError: the run of a finetune does not hold its backbone.
         DataError: shards or test sets cannot be used.
     """
 
     def __init__(
         self,
-        job: TrainJob,
+        job: LearningJob,
         place: Place,
         open_stream: OpenStream,
         wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
@@ -87,7 +89,8 @@ class Session:
         self.maker = batch_maker(job, place.base, place.workers.rank, place.workers.world)
         self.tasks = [frozen_task(task, base=place.base) for task in job.tasks]
         self.testsets = open_testsets(job.evaluate.sets, place.base, self.tasks)
-        self.state = state_of(job, place.device)
+        self.beginning = beginning_of(job, place.run, place.device)
+        self.state = self.beginning.state
         self.best: dict[str, float] = {}
         self.samples = SampleCount()
         self.new_samples = SampleCount()
@@ -134,7 +137,9 @@ class Session:
         self._commit()
         report = self._report(scores)
         if self.place.workers.first:
+            packs = self._packs(scores)
             with self.fence():
+                keep_packs(self.place.run, packs)
                 write_report(self.place.run.report, report)
                 done = f"all {self.total} steps were done"
                 append_event(self.place.run, "finished", self.place.attempt, step=self.total, reason=done)
@@ -165,8 +170,8 @@ class Session:
             "steps": self.total,
             "stage": located.number,
             "loss": {task: sum(loss[task] for loss in losses) / len(losses) for task in losses[0]},
-            "lr": rates["weights"],
-            "bias_lr": rates.get("biases"),
+            "lr": rates.pop("weights", None),
+            "bias_lr": next(iter(rates.values()), None),
             "grad_norm": interval.result.grad_norm,
             "bias_grad_norm": interval.result.bias_grad_norm,
             "images_per_second": interval.images / interval.seconds,
@@ -281,7 +286,8 @@ class Session:
             state.average,
             state.optimizer,
             step=state.step,
-            backbone=self.job.model.backbone,
+            backbone=self.beginning.backbone,
+            frozen=self.beginning.frozen,
             progress={
                 "seconds": state.seconds,
                 "waited": state.waited,
@@ -308,8 +314,15 @@ class Session:
         if checkpoint is None:
             self._event("started", step=0)
             return
-        state = self.state
-        saved = load_training_state(checkpoint, state.model, state.average, state.optimizer, backbone=self.job.model.backbone)
+        state, beginning = self.state, self.beginning
+        saved = load_training_state(
+            checkpoint,
+            state.model,
+            state.average,
+            state.optimizer,
+            backbone=beginning.backbone,
+            frozen=beginning.frozen,
+        )
         progress = saved["progress"]
         state.step, state.images = saved["step"], progress["images"]
         state.seconds, state.waited = progress["seconds"], progress["waited"]
@@ -330,6 +343,13 @@ class Session:
             state.waited / state.seconds,
             self.samples.to_dict(),
         )
+
+    def _packs(self, scores: SetScores) -> dict[str, dict[str, bytes]]:
+        """The files of each task's pack, where the backbone is one that other biases fit as well."""
+        if not isinstance(self.job, FinetuneJob):
+            return {}
+        place = self.place
+        return packs_of(self.job, place.run, place.attempt, place.base, self.state, scores, self.testsets, self.tasks)
 
     def _event(self, event: str, **fields: Any) -> None:
         """The first worker tells; what only one worker sees (a bad sample) is told by that one."""

@@ -1,6 +1,7 @@
 """From a job to the parts of its training."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,38 +10,38 @@ from ipt_platform.data.ahead import Ahead, processes_of
 from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw, largest_room
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
-from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks, proportional_ranks
+from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
-from ipt_platform.model.groups import matrices_of
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.dataset import find_shards
 from ipt_platform.spec.draws import draw_of
-from ipt_platform.spec.job import TrainJob
-from ipt_platform.spec.parts import BiasSpec, DataSpec
-from ipt_platform.train.state import TrainState, new_state
+from ipt_platform.spec.job import FinetuneJob, LearningJob, TrainJob
+from ipt_platform.spec.parts import DataSpec, OptimizerSpec
+from ipt_platform.train.frozen import open_frozen
+from ipt_platform.train.layout import bias_layout
+from ipt_platform.train.state import TrainState, bias_state, new_state
 from ipt_platform.train.step import StepSettings
 
-LAYOUTS = {"constant": constant_ranks, "proportional": proportional_ranks}
 
-
-def schedule_of(job: TrainJob) -> Schedule:
+def schedule_of(job: LearningJob) -> Schedule:
     """The stages of a job."""
     return Schedule(tuple(Stage(stage.steps, stage.patch, stage.images) for stage in job.train.stages))
 
 
-def ahead_of(job: TrainJob) -> Ahead:
+def ahead_of(job: LearningJob) -> Ahead:
     """How far the stream of one worker runs ahead of it."""
     weights = {name: use.weight for name, use in job.tasks.items()}
     room = largest_room(schedule_of(job), weights, job.cluster.workers)
     return Ahead.of(room, processes_of(job.data.cpus), job.data.prefetch)
 
 
-def draws_of(job: TrainJob, base: Path) -> list[TaskDraw | PairedDraw]:
+def draws_of(job: LearningJob, base: Path) -> list[TaskDraw | PairedDraw]:
     """What each task of a job takes from each picture, or from pairs of its own; relative paths are relative to `base`."""
     cache = job.data.s3_cache_mb * 1_000_000
     return [draw_of(name, use.weight, use.params, base, cache) for name, use in job.tasks.items()]
 
 
-def batch_maker(job: TrainJob, base: Path, rank: int, world: int) -> BatchMaker:
+def batch_maker(job: LearningJob, base: Path, rank: int, world: int) -> BatchMaker:
     """What makes the batches of one worker; relative paths of the job are relative to `base`.
 
     Raises:
@@ -70,12 +71,6 @@ def _pairs_of(draws: Sequence[TaskDraw | PairedDraw]) -> ShardSet:
     return next(draw.shards for draw in draws if isinstance(draw, PairedDraw))
 
 
-def bias_layout(backbone: torch.nn.Module, bias: BiasSpec) -> dict[str, int]:
-    """Which weights of a backbone get a bias, and of which rank."""
-    groups = {*bias.targets, "depthwise"} if bias.depthwise else {*bias.targets}
-    return LAYOUTS[bias.allocation](backbone, matrices_of(backbone, groups), bias.rank)
-
-
 def model_of(job: TrainJob) -> BiasedModel:
     """The freshly initialised model of a job, the same in every process: drawn from the job's seed."""
     torch.manual_seed(job.seed)
@@ -84,6 +79,41 @@ def model_of(job: TrainJob) -> BiasedModel:
         return BiasedModel(backbone, {})
     layout = bias_layout(backbone, job.model.bias)
     return BiasedModel(backbone, {task: TaskBias(backbone, layout) for task in job.tasks})
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a job trains, at step 0.
+
+    Attributes:
+        state: model, optimizer and average.
+        backbone: name of the kind of backbone.
+        frozen: the backbone's fingerprint, where it is not trained.
+    """
+
+    state: TrainState
+    backbone: str
+    frozen: str | None = None
+
+
+def beginning_of(job: LearningJob, run: RunDir, device: torch.device) -> Beginning:
+    """What a job trains; that of a finetune lies in its run.
+
+    Raises:
+        NotFoundError, PackError: the run of a finetune does not hold its backbone.
+    """
+    if isinstance(job, TrainJob):
+        return Beginning(state_of(job, device), job.model.backbone)
+    model, info = open_frozen(job, run)
+    optimizer = job.train.optimizer
+    state = bias_state(
+        model.to(device),
+        bias_lr=optimizer.bias_lr,
+        bias_weight_decay=optimizer.bias_weight_decay,
+        betas=optimizer.betas,
+        average=job.train.ema is not None,
+    )
+    return Beginning(state, info.name, info.fingerprint)
 
 
 def state_of(job: TrainJob, device: torch.device) -> TrainState:
@@ -100,14 +130,15 @@ def state_of(job: TrainJob, device: torch.device) -> TrainState:
     )
 
 
-def step_settings(job: TrainJob) -> StepSettings:
+def step_settings(job: LearningJob) -> StepSettings:
     """How the steps of a job are done."""
     train = job.train
     return StepSettings(
         loss=train.loss,
         precision=train.precision,
         accumulate=train.accumulate,
-        grad_clip=train.optimizer.grad_clip,
+        grad_clip=train.optimizer.grad_clip if isinstance(train.optimizer, OptimizerSpec) else None,
         bias_grad_clip=train.optimizer.bias_grad_clip,
         average_decay=train.ema,
+        apart=isinstance(job, FinetuneJob),
     )

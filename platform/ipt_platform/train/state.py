@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,8 +18,9 @@ class TrainState:
 
     Attributes:
         model: backbone and task biases.
-        optimizer: AdamW with the group "weights" and, where there are biases, the group "biases".
-        average: exponential moving average of `model`, or None.
+        optimizer: AdamW with the groups "weights" and, where there are biases, "biases"; on a frozen backbone with a group
+            "bias of TASK" for each task.
+        average: exponential moving average of `model`, or None; it shares a frozen backbone with it.
         step: steps done.
         seconds: time spent in training steps, over all attempts.
         waited: seconds of that in which the step waited for data.
@@ -51,13 +52,35 @@ def new_state(
     average: bool,
 ) -> TrainState:
     """The state at step 0 of a model that lies on its device."""
-    groups = [{"name": "weights", "params": list(model.backbone.parameters()), "lr": lr, "weight_decay": weight_decay}]
+    groups: list[dict[str, Any]] = [
+        {"name": "weights", "params": list(model.backbone.parameters()), "lr": lr, "weight_decay": weight_decay}
+    ]
     if biases := list(model.biases.parameters()):
         groups.append({"name": "biases", "params": biases, "lr": bias_lr, "weight_decay": bias_weight_decay})
+    return _state(model, groups, betas, frozen_copy(model) if average else None)
+
+
+def bias_state(
+    model: BiasedModel, *, bias_lr: float, bias_weight_decay: float, betas: tuple[float, float], average: bool
+) -> TrainState:
+    """The state at step 0 of a model on its device whose backbone is frozen: nothing but biases is kept twice or moved.
+
+    Each task has a group of its own, so that none of them feels how large the gradients of another are.
+    """
+    groups: list[dict[str, Any]] = [
+        {"name": f"bias of {task}", "params": list(bias.parameters()), "lr": bias_lr, "weight_decay": bias_weight_decay}
+        for task, bias in model.all_biases()
+    ]
+    copied = BiasedModel(model.backbone, {task: frozen_copy(bias) for task, bias in model.all_biases()})
+    return _state(model, groups, betas, copied if average else None)
+
+
+def _state(
+    model: BiasedModel, groups: list[dict[str, Any]], betas: tuple[float, float], average: BiasedModel | None
+) -> TrainState:
     for group in groups:
         group["peak_lr"] = group["lr"]
-    optimizer = torch.optim.AdamW(groups, betas=betas, fused=True)
-    return TrainState(model, optimizer, frozen_copy(model) if average else None)
+    return TrainState(model, torch.optim.AdamW(groups, betas=betas, fused=True), average)
 
 
 def frozen_copy(module: Module) -> Module:
@@ -73,4 +96,6 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
     Source: TensorFlow's ExponentialMovingAverage with `num_updates`.
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+    pairs = zip(average.parameters(), model.parameters(), strict=True)
+    moving = [pair for pair in pairs if pair[1].requires_grad]
+    torch._foreach_lerp_([own for own, _ in moving], [new for _, new in moving], weight)

@@ -26,6 +26,8 @@ class StepSettings:
     grad_clip: float | None = 1.0
     bias_grad_clip: float | None = 1.0
     average_decay: float | None = 0.999
+    apart: bool = False
+    """Whether tasks share nothing that learns; then each is trained as if it were alone."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,22 @@ class Stepper:
         state.optimizer.step()
         if state.average is not None and settings.average_decay is not None:
             update_average(state.average, state.model, state.step, settings.average_decay)
-        return StepResult(loss, norms["weights"], norms.get("biases", 0.0))
+        weights = norms.pop("weights", 0.0)
+        return StepResult(loss, weights, math.hypot(*norms.values()))
 
     def _backward(self, part: Mapping[str, tuple[Tensor, Tensor]], last: bool) -> dict[str, Tensor]:
-        """Gradients of one part: the mean over all its crops, so that a task weighs as much as it has crops."""
+        """Gradients of one part: of the mean over all its crops, so that a task weighs as much as it has crops; where tasks are
+        apart, of each task's own mean.
+        """
         settings = self.settings
         error_of = LOSSES[settings.loss]
         crops = sum(len(clean) for _, clean in part.values())
+        shares = {task: 1.0 if settings.apart else len(clean) / crops for task, (_, clean) in part.items()}
         with self._synchronized(last):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 restored = self.forward({task: degraded for task, (degraded, _) in part.items()})
             losses = {task: error_of(restored[task].float() - clean).mean() for task, (_, clean) in part.items()}
-            total = torch.stack([losses[task] * (len(clean) / crops) for task, (_, clean) in part.items()]).sum()
+            total = torch.stack([losses[task] * share for task, share in shares.items()]).sum()
             # A loss may overflow while its gradients are finite. They are spoilt, so that all workers see it in the average.
             scale = torch.where(torch.isfinite(total), 1 / settings.accumulate, math.nan)
             (total * scale).backward()
@@ -106,7 +112,7 @@ class Stepper:
         return nullcontext()
 
     def _clip(self, group: dict) -> float:
-        clip = self.settings.bias_grad_clip if group["name"] == "biases" else self.settings.grad_clip
+        clip = self.settings.grad_clip if group["name"] == "weights" else self.settings.bias_grad_clip
         return float(nn.utils.clip_grad_norm_(group["params"], clip or float("inf"), foreach=True))
 
     def _check_finite(self, loss: Mapping[str, float], norms: Mapping[str, float], batch: Batch) -> None:
