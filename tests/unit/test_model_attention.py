@@ -203,3 +203,74 @@ def test_one_pixel_reaches_its_whole_region():
         same = (block(x) == block(changed)).all(-1)[0]
 
     assert not same[region : 2 * region, region : 2 * region].any()
+
+
+# A depthwise kernel that learns nothing
+
+
+def both_ways(x: torch.Tensor, kernel: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Output and gradient of the input with a frozen kernel and with one that learns."""
+    found = []
+    for learns in (False, True):
+        own = x.clone().requires_grad_()
+        y = depthwise(own, kernel.clone().requires_grad_(learns))
+        (y * torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view_as(y)).sum().backward()
+        assert own.grad is not None
+        found.append((y.detach(), own.grad))
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_a_frozen_kernel_gives_the_same_values_and_gradients(size):
+    (y, gradient), (want, want_gradient) = both_ways(picture(2, 7, 6, 5), picture(5, 1, size, size, seed=2))
+
+    assert torch.equal(y, want)
+    torch.testing.assert_close(gradient, want_gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_of_a_frozen_kernel_is_the_one_of_differences():
+    kernel = picture(3, 1, 3, 3, seed=2)
+
+    assert torch.autograd.gradcheck(lambda x: depthwise(x, kernel), picture(1, 4, 5, 3).requires_grad_())
+
+
+def test_under_autocast_the_gradient_has_the_bits_of_the_input():
+    x, kernel = picture(1, 6, 6, 4).float(), picture(4, 1, 3, 3, seed=2).float()
+    (_, want), _ = both_ways(x, kernel)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        (y, gradient), (want_y, _) = both_ways(x, kernel)
+
+    assert (y.dtype, gradient.dtype) == (want_y.dtype, torch.float32) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(gradient, want, rtol=0.05, atol=0.1)
+
+
+def kept(run) -> int:
+    """Values that autograd keeps for the backward pass."""
+    storages = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(storages.values())
+
+
+def test_a_frozen_kernel_keeps_no_input():
+    x, kernel = picture(2, 8, 8, 6).requires_grad_(), picture(6, 1, 3, 3, seed=2)
+
+    assert kept(lambda: depthwise(x, kernel)) == kernel.numel()
+    assert kept(lambda: depthwise(x, kernel.requires_grad_())) == kernel.numel() + x.numel()
+
+
+def test_a_frozen_block_keeps_less_than_four_fifths_of_what_a_learning_one_keeps():
+    block, x = FGBlock(16, 2, 4, 0, 4, 16, 3), torch.rand(1, 16, 16, 16, requires_grad=True)
+    matrices = {name for name, weight in block.named_parameters() if weight.dim() == 2}
+
+    learning = kept(lambda: block(x))
+    for name, weight in block.named_parameters():
+        weight.requires_grad_(name in matrices)
+
+    assert kept(lambda: block(x)) < 0.8 * learning

@@ -5,16 +5,46 @@ Both are local by construction: a window or region always spans the same number 
 so a tile of a picture and the whole picture are computed alike.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def depthwise(x: Tensor, kernel: Tensor) -> Tensor:
-    """Depthwise convolution of `x [B, H, W, C]` with `kernel [C, 1, k, k]`, same size, zero borders."""
-    padding = kernel.shape[-1] // 2
-    y = F.conv2d(x.permute(0, 3, 1, 2), kernel, padding=padding, groups=kernel.shape[0])
+    """Depthwise convolution of `x [B, H, W, C]` with `kernel [C, 1, k, k]`, k odd, same size, zero borders."""
+    maps = x.permute(0, 3, 1, 2)
+    learns_before_it = torch.is_grad_enabled() and x.requires_grad and not kernel.requires_grad
+    y = _FrozenDepthwise.apply(maps, kernel) if learns_before_it else _convolve(maps, kernel)
     return y.permute(0, 2, 3, 1)
+
+
+def _convolve(maps: Tensor, kernel: Tensor) -> Tensor:
+    return F.conv2d(maps, kernel, padding=kernel.shape[-1] // 2, groups=kernel.shape[0])
+
+
+class _FrozenDepthwise(torch.autograd.Function):
+    """The convolution with a kernel that learns nothing.
+
+    torch keeps the input of every convolution for the gradient of its kernel, also where that is not asked for; on a frozen
+    backbone that would be a fifth of all that is kept. The gradient of the input needs the kernel alone: it is the convolution
+    of the output's gradient with the kernel turned by half a turn.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.dtype = maps.dtype
+        return _convolve(maps, kernel)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (kernel,) = ctx.saved_tensors
+        # under autocast the output has fewer bits than what went in
+        return _convolve(grad, kernel.flip(-2, -1).to(grad.dtype)).to(ctx.dtype), None
 
 
 class WindowChannelAttention(nn.Module):
