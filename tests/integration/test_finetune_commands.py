@@ -17,7 +17,6 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.registry.pack import load_bias, read_pack
 from ipt_platform.restore.model import choose_device
 from ipt_platform.restore.tiles import restore_array
-from tests.conftest import Command
 
 JOB = {
     "apiVersion": "ipt/v1",
@@ -44,7 +43,7 @@ def general(workplace) -> RunDir:
 
 
 @pytest.fixture(scope="module")
-def finetuned(workplace, general) -> Command:
+def finetuned(workplace, general):
     return workplace.do("submit", "finetune.yaml", "--run", "weather")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ipt_platform.checkpoint.backbone import load_backbone, write_backbone
@@ -33,7 +34,6 @@ from ipt_platform.spec.source import Document
 from ipt_platform.train.frozen import find_frozen, keep_frozen
 from ipt_platform.train.group import ALONE
 from ipt_platform.train.session import OpenStream, Place, Session
-from tests.conftest import photograph
 
 CPU = torch.device("cpu")
 STEPS = 5
@@ -64,6 +64,16 @@ FINETUNE = {
     "evaluate": {"sets": ["test"]},
     "checkpoint": {"every": 2},
 }
+
+
+def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
+    """Smooth colours with an edge and some grain."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width] / 20
+    waves = [127 + 60 * np.sin(rows * a + b) + 50 * np.cos(columns * c) for a, b, c in rng.uniform(0.5, 2, (3, 3))]
+    pixels = np.dstack(waves) + 40 * (columns > rows)[..., None] + rng.normal(0, 4, (height, width, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from pydantic import ValidationError
 
 from ipt_platform.checkpoint.backbone import write_backbone
@@ -21,7 +23,6 @@ from ipt_platform.spec.load import dump_job, job_diff, load_job
 from ipt_platform.spec.schema import job_schema
 from ipt_platform.train.layout import bias_layout
 from ipt_platform.train.plan import resolve_plan
-from tests.conftest import photograph
 
 TEXT = """\
 apiVersion: ipt/v1
@@ -42,7 +43,8 @@ SCHEMA = jsonschema.Draft202012Validator(job_schema())
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    photograph(folder / "photos" / "p.png", 0)
+    (folder / "photos").mkdir()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "photos" / "p.png")
     pack(folder / "photos", folder / "shards")
     torch.manual_seed(0)
     write_backbone(folder / "backbone", build_backbone("iptv2-tiny"), "iptv2-tiny", {}, "now")
