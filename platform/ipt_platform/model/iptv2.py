@@ -40,15 +40,9 @@ class FGBlock(nn.Module):
         return x + self.ffn2(self.norm4(x))
 
 
-class Conv(nn.Conv2d):
-    """3x3 convolution of a channels-last map, `[B, H, W, C_in] -> [B, H, W, C_out]`."""
-
-    def __init__(self, dim_in: int, dim_out: int):
-        super().__init__(dim_in, dim_out, 3, padding=1, bias=False)
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that torch gave it)
-        """Convolve."""
-        return super().forward(input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+def conv3x3(dim_in: int, dim_out: int) -> nn.Conv2d:
+    """3x3 convolution of the same size, `[B, C_in, H, W] -> [B, C_out, H, W]`; torch's own, as adapter libraries know it."""
+    return nn.Conv2d(dim_in, dim_out, 3, padding=1, bias=False)
 
 
 class Down(nn.Module):
@@ -56,11 +50,11 @@ class Down(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.conv = Conv(dim, dim // 2)
+        self.conv = conv3x3(dim, dim // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve the map."""
-        return F.pixel_unshuffle(self.conv(x).permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+        return F.pixel_unshuffle(self.conv(x.permute(0, 3, 1, 2)), 2).permute(0, 2, 3, 1)
 
 
 class Up(nn.Module):
@@ -68,11 +62,11 @@ class Up(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.conv = Conv(dim, dim * 2)
+        self.conv = conv3x3(dim, dim * 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Double the map."""
-        return F.pixel_shuffle(self.conv(x).permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+        return F.pixel_shuffle(self.conv(x.permute(0, 3, 1, 2)), 2).permute(0, 2, 3, 1)
 
 
 class IPTV2(nn.Module):
@@ -123,7 +117,7 @@ class IPTV2(nn.Module):
             return nn.ModuleList(FGBlock(width, heads[level], window, s, grid, region, ffn_ratio) for s in shifts)
 
         dims = [dim << level for level in range(len(blocks))]
-        self.embed = Conv(3 * stem**2, dim)
+        self.embed = conv3x3(3 * stem**2, dim)
         self.encoder = nn.ModuleList(stage(n, level, dims[level]) for level, n in enumerate(blocks))
         self.down = nn.ModuleList(Down(width) for width in dims[:-1])
         self.up = nn.ModuleList(Up(width) for width in dims[1:])
@@ -132,14 +126,15 @@ class IPTV2(nn.Module):
         self.reduce = nn.ModuleList(nn.Linear(2 * width, width, bias=False) for width in dims[not reduce_first : -1])
         self.decoder = nn.ModuleList(stage(n, level, widths[level], blocks[level]) for level, n in enumerate(decoder))
         self.refinement = stage(refinement, 0, top, blocks[0] + decoder[0])
-        self.output = Conv(top, 3 * stem**2)
+        self.output = conv3x3(top, 3 * stem**2)
         self._start_as_identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch of pictures; sizes are reflect-padded to multiples of `extent` and cut back."""
         H, W = x.shape[-2:]
         padded = reflect_pad(x, self.extent)
-        y = self.embed(F.pixel_unshuffle(padded, self.stem).permute(0, 2, 3, 1).contiguous())
+        folded = F.pixel_unshuffle(padded, self.stem).contiguous(memory_format=torch.channels_last)
+        y = self.embed(folded).permute(0, 2, 3, 1)
         skips = []
         for level, blocks in enumerate(self.encoder):
             y = self._run(blocks, y if level == 0 else self.down[level - 1](y))
@@ -148,7 +143,7 @@ class IPTV2(nn.Module):
             y = torch.cat([self.up[level](y), skips[level]], dim=-1)
             reduced = level - (len(self.down) - len(self.reduce))
             y = self._run(self.decoder[level], self.reduce[reduced](y) if reduced >= 0 else y)
-        y = self.output(self._run(self.refinement, y)).permute(0, 3, 1, 2)
+        y = self.output(self._run(self.refinement, y).permute(0, 3, 1, 2))
         return (padded + F.pixel_shuffle(y, self.stem))[..., :H, :W]
 
     @torch.no_grad()
