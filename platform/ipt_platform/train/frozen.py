@@ -21,6 +21,7 @@ from ipt_platform.checkpoint.state import load_biased_model, read_state
 from ipt_platform.data.rng import keyed_digest
 from ipt_platform.errors import CheckpointError, NotFoundError, PackError, RefusedError, SpecError
 from ipt_platform.model.bias import BiasedModel, TaskBias
+from ipt_platform.model.iptv2 import IPTV2
 from ipt_platform.observe.events import utc_now
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.registry.pack import load_bias, read_pack
@@ -47,6 +48,12 @@ class FoundBackbone:
     model: BiasedModel
     name: str
     lineage: dict[str, Any]
+
+    @property
+    def backbone(self) -> IPTV2:
+        """The backbone alone."""
+        assert isinstance(self.model.backbone, IPTV2)
+        return self.model.backbone
 
 
 @dataclass(frozen=True)
@@ -89,13 +96,26 @@ def find_backbone(job: FinetuneJob, base: Path) -> FoundBackbone:
         NotFoundError: there is no such run, checkpoint or pack.
         CheckpointError, PackError: it is damaged.
     """
-    place = base / job.backbone
+    return backbone_at(job.backbone, base / job.storage, base)
+
+
+def backbone_at(named: str, storage: Path, base: Path) -> FoundBackbone:
+    """The backbone of a run (by id or folder), of a checkpoint or of a backbone pack.
+
+    Args:
+        named: what a person wrote.
+        storage: folder of runs.
+        base: what relative paths are relative to.
+
+    Raises:
+        NotFoundError, CheckpointError, PackError: as `find_backbone`.
+    """
+    place = base / named
     with torch.random.fork_rng(devices=[]):  # weights are drawn and overwritten
         if is_backbone(place):
             backbone, info = load_backbone(place)
             return FoundBackbone(BiasedModel(backbone, {}), info.name, {**info.lineage, "source": str(place.absolute())})
-        storage = base / job.storage
-        known = place if place.is_dir() and not (storage / job.backbone).is_dir() else job.backbone
+        known = place if place.is_dir() and not (storage / named).is_dir() else named
         checkpoint = find_weights(storage, str(known)).checkpoint.absolute()
         verify(checkpoint)
         state = read_state(checkpoint)
