@@ -1,0 +1,52 @@
+"""Changing the task: to the bit what a fresh merge gives, however often and in whatever order."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipt_platform.checkpoint.load import merged_for
+from ipt_platform.errors import NotFoundError
+from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks
+from ipt_platform.model.fingerprint import fingerprint
+from ipt_platform.model.groups import matrices_of
+from ipt_platform.model.iptv2 import IPTV2
+from ipt_platform.restore.switch import TaskSwitch
+
+GROUPS = {"derain": {"qkv", "ffn"}, "dehaze": {"output", "sampling"}, "desnow": {"depthwise", "qkv"}}
+
+
+def biased() -> BiasedModel:
+    torch.manual_seed(0)
+    sizes = {"dim": 4, "blocks": (1, 1), "decoder": (1,), "refinement": 0, "heads": (1, 2)}
+    backbone = IPTV2(**sizes, window=4, grid=4, extent=16, ffn_ratio=2).requires_grad_(False)
+    biases = {task: TaskBias(backbone, constant_ranks(backbone, matrices_of(backbone, g), 2)) for task, g in GROUPS.items()}
+    for parameter in (*backbone.parameters(), *(factor for bias in biases.values() for factor in bias.parameters())):
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return BiasedModel(backbone, biases)
+
+
+MODEL = biased()
+PICTURE = torch.rand(1, 3, 16, 32)
+WANT = {task: merged_for(MODEL, task)(PICTURE) for task in GROUPS}
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(list(GROUPS)), min_size=1, max_size=6))
+def test_every_change_gives_what_a_fresh_merge_gives(tasks):
+    switch, before = TaskSwitch(MODEL), fingerprint(MODEL.backbone)
+
+    for task in tasks:
+        assert torch.equal(switch.restorer(task)(PICTURE), WANT[task])
+
+    assert fingerprint(MODEL.backbone) == before
+
+
+def test_the_tasks_differ():
+    assert len({restored.numpy().tobytes() for restored in WANT.values()}) == 3
+
+
+def test_a_task_without_a_bias_is_named_with_those_there_are():
+    with pytest.raises(NotFoundError, match="no bias for task 'denoise'; the model has: derain, dehaze, desnow"):
+        TaskSwitch(MODEL).restorer("denoise")
