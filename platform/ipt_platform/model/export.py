@@ -5,8 +5,6 @@ of them on (smaller ones would fix sizes that are 1 into the program); whoever c
 `iptv2.reflect_pad` does, and cuts the result.
 """
 
-import io
-
 import torch
 from torch.export import Dim, ExportedProgram
 
@@ -37,9 +35,7 @@ def export_onnx(restorer: IPTV2) -> bytes:
         verbose=False,
     )
     assert made is not None
-    buffer = io.BytesIO()
-    made.save(buffer)
-    return buffer.getvalue()
+    return made.model_proto.SerializeToString()
 
 
 def _example(restorer: IPTV2) -> torch.Tensor:
