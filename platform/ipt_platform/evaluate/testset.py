@@ -24,7 +24,7 @@ from ipt_platform.data.reader import Member, ShardSet
 from ipt_platform.data.rng import keyed_rng
 from ipt_platform.errors import DataError, UsageError
 from ipt_platform.spec.dataset import resolve_set, task_of_set
-from ipt_platform.spec.task import load_task
+from ipt_platform.spec.task import TaskSpec, load_task
 from ipt_platform.storage.paths import AnyPath
 
 SEED = 0
@@ -245,5 +245,13 @@ def frozen_task(name: str, params: Mapping[str, Any] | None = None, base: Path =
         SpecError: no such task.
         pydantic.ValidationError: a parameter is unknown or out of its range.
     """
-    spec = load_task(name, base)
-    return FrozenTask(name, None if spec.pairs else spec.testing(params or {}), spec.quantize)
+    return frozen(load_task(name, base), params)
+
+
+def frozen(task: TaskSpec, params: Mapping[str, Any] | None = None) -> FrozenTask:
+    """A task that is at hand as test sets know it.
+
+    Raises:
+        pydantic.ValidationError: a parameter is unknown or out of its range.
+    """
+    return FrozenTask(task.name, None if task.pairs else task.testing(params or {}), task.quantize)

@@ -16,8 +16,8 @@ from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, TrainJob
 from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
 from ipt_platform.spec.recipe import problems_of_params
-from ipt_platform.spec.source import Document, KeyPath
-from ipt_platform.spec.task import load_task, problem_of_pairs
+from ipt_platform.spec.source import Document, KeyPath, load_yaml
+from ipt_platform.spec.task import TaskSpec, load_task, problem_of_pairs, task_of
 
 
 def semantic_problems(document: Document, model: type[AnyJob], refused: Collection[KeyPath], base: Path) -> list[Problem]:
@@ -35,6 +35,29 @@ def semantic_problems(document: Document, model: type[AnyJob], refused: Collecti
             values = [_value(model, document.value, need.split(".")) for need in needs]
             found += check(document, base, *values)
     return sorted(found, key=lambda problem: problem.line)
+
+
+def check_task(path: Path, base: Path) -> TaskSpec:
+    """The task in a file, and that the test sets and pairs which it names are there.
+
+    Args:
+        path: The task file, of any name.
+        base: What relative paths in it are relative to.
+
+    Raises:
+        NotFoundError: No such file.
+        SpecError: The file is wrong, or what it names is missing; every problem, with its line.
+    """
+    document = load_yaml(path)
+    task = task_of(document)
+    problems = _sets(document, base, ("sets",), task.sets)
+    try:
+        find_shards(task.pairs or (), base)
+    except SpecError as error:
+        problems += [document.problem(("pairs",), problem.message) for problem in error.problems]
+    if problems:
+        raise SpecError(problems)
+    return task
 
 
 def warnings(job: AnyJob) -> list[str]:

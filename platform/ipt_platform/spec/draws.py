@@ -6,9 +6,9 @@ from typing import Any
 
 from ipt_platform.data.pairs import PairedDraw, TaskDraw
 from ipt_platform.data.reader import CACHE_BYTES, ShardSet
-from ipt_platform.errors import SpecError
+from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.dataset import find_shards
-from ipt_platform.spec.task import load_task, problem_of_pairs
+from ipt_platform.spec.task import TaskSpec, load_task, problem_of_pairs
 
 
 def draw_of(
@@ -29,9 +29,18 @@ def draw_of(
         NotFoundError, DataError: A shard of pairs has no index, or one that does not match it.
     """
     task = load_task(name, base)
-    if not task.pairs:
-        return TaskDraw(name, weight, task.training(params), task.quantize)
-    return PairedDraw(name, weight, open_pairs(name, task.pairs, base, cache_bytes))
+    if task.pairs:
+        return PairedDraw(name, weight, open_pairs(name, task.pairs, base, cache_bytes))
+    return draw_of_task(task, weight, params)
+
+
+def draw_of_task(
+    task: TaskSpec, weight: int, params: Mapping[str, Any], base: Path = Path(), cache_bytes: int = CACHE_BYTES
+) -> TaskDraw | PairedDraw:
+    """What a task takes that need not be where `load_task` looks; arguments and errors as of `draw_of`."""
+    if task.pairs:
+        return PairedDraw(task.name, weight, pairs_in(task.pairs, base, cache_bytes))
+    return TaskDraw(task.name, weight, task.training(params), task.quantize)
 
 
 def open_pairs(name: str, patterns: tuple[str, ...], base: Path, cache_bytes: int = CACHE_BYTES) -> ShardSet:
@@ -42,10 +51,20 @@ def open_pairs(name: str, patterns: tuple[str, ...], base: Path, cache_bytes: in
         NotFoundError, DataError: As `ShardSet.open`.
     """
     try:
-        shards = ShardSet.open(find_shards(patterns, base), cache_bytes)
+        return pairs_in(patterns, base, cache_bytes)
     except SpecError as error:
         raise SpecError([problem_of_pairs(name, base, problem.message) for problem in error.problems]) from error
+
+
+def pairs_in(patterns: tuple[str, ...], base: Path, cache_bytes: int = CACHE_BYTES) -> ShardSet:
+    """The shards of pairs that some patterns name.
+
+    Raises:
+        SpecError: They are missing, or hold pictures that are no pairs.
+        NotFoundError, DataError: As `ShardSet.open`.
+    """
+    shards = ShardSet.open(find_shards(patterns, base), cache_bytes)
     if shards.pairs:
         return shards
     listed = ", ".join(map(str, shards.shards[:3]))
-    raise SpecError([problem_of_pairs(name, base, f"no pairs in {listed}; make paired shards with `data pack --pairs`")])
+    raise SpecError([Problem(f"no pairs in {listed}; make paired shards with `data pack --pairs`")])

@@ -11,10 +11,11 @@ from ipt_platform.data.degradations import build_degradation
 from ipt_platform.data.degradations.base import Degradation
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text, Texts
+from ipt_platform.spec.gates import Gate, GateText, parse_gate
 from ipt_platform.spec.problems import problems_of, shown
 from ipt_platform.spec.recipe import problems_in, problems_of_params, with_params
 from ipt_platform.spec.source import Document, load_yaml, parse_yaml
-from ipt_platform.spec.words import TaskStage, did_you_mean
+from ipt_platform.spec.words import Protocol, TaskStage, did_you_mean
 
 OWN = "tasks"
 """The folder, below where the command runs, of tasks that do not ship with the platform."""
@@ -62,6 +63,28 @@ class TaskSpec(Spec):
         default=False, description="Round degraded pictures to 8 bits (clipping them) before the network sees them."
     )
     instructions: Many[Text] = Field(default=(), description="Sentences with which a person may ask for this task.")
+    owner: Text | None = Field(
+        default=None, description="Whom to ask about the task: a person or a team; null: whoever registers it."
+    )
+    sets: Many[Text] = Field(
+        default=(),
+        description="Test sets that every version of the task is measured on, named as in a job's evaluate.sets; their "
+        "digests are kept when the task is registered.",
+    )
+    protocol: Protocol = Field(default="rgb-uint8", description="How PSNR and SSIM are measured on these sets.")
+    gates: Many[GateText] = Field(
+        default=(),
+        description="What a version must reach on each of the sets before an alias may point to it: 'psnr >= 30.1' (dB), "
+        "'gain >= 0.5' (dB over the degraded picture), 'ssim >= 0.9'.",
+    )
+    margin: float = Field(
+        default=0.05, ge=0, le=100, description="Most dB that a version may lose on a set against the one it replaces."
+    )
+
+    @property
+    def thresholds(self) -> tuple[Gate, ...]:
+        """The gates, as numbers."""
+        return tuple(parse_gate(gate) for gate in self.gates)
 
     @property
     def tested(self) -> Any:
@@ -106,7 +129,7 @@ def load_task(name: str, base: Path = Path()) -> TaskSpec:
     Raises:
         SpecError: No such task, its file is wrong, or two have the name.
     """
-    return _task_of(_document(name, base))
+    return task_of(_document(name, base))
 
 
 def problem_of_pairs(name: str, base: Path, message: str) -> Problem:
@@ -139,7 +162,7 @@ def parse_task(text: str, file: str) -> TaskSpec:
         SpecError: Not a task, neither a degradation nor pairs or both, or its degradation cannot be built for training or for
             testing; every problem found.
     """
-    return _task_of(parse_yaml(text, file))
+    return task_of(parse_yaml(text, file))
 
 
 def load_task_file(path: Path) -> TaskSpec:
@@ -149,25 +172,35 @@ def load_task_file(path: Path) -> TaskSpec:
         NotFoundError: No such file.
         SpecError: As `parse_task`.
     """
-    return _task_of(load_yaml(path))
+    return task_of(load_yaml(path))
 
 
-def _task_of(document: Document) -> TaskSpec:
+def task_of(document: Document) -> TaskSpec:
+    """The task in a document.
+
+    Raises:
+        SpecError: As `parse_task`.
+    """
     try:
         task = TypeAdapter(TaskSpec).validate_python(document.value)
     except ValidationError as error:
         raise SpecError(problems_of(error, TaskSpec, document)) from error
-    if task.pairs or task.degradation is None:
-        if problems := _problems_of_source(task, document):
-            raise SpecError(problems)
-        return task
-    problems = problems_in(task.degradation, document, ("degradation",))
-    # A mistake in `degradation` shows in both; what `evaluate` does not write is not its mistake.
-    replacing = problems_of_params(task.degradation, task.evaluate, document, ("evaluate",))
-    problems += [problem for problem in replacing if problem.path != "evaluate" or not problems]
+    problems = _problems_of_recipe(task, document)
+    if task.gates and not task.sets:
+        problems.append(document.problem(("gates",), "gates are judged on test sets: name some in `sets`"))
     if problems:
         raise SpecError(problems)
     return task
+
+
+def _problems_of_recipe(task: TaskSpec, document: Document) -> list[Problem]:
+    """What is wrong with where a task's pairs come from."""
+    if task.pairs or task.degradation is None:
+        return _problems_of_source(task, document)
+    problems = problems_in(task.degradation, document, ("degradation",))
+    # A mistake in `degradation` shows in both; what `evaluate` does not write is not its mistake.
+    replacing = problems_of_params(task.degradation, task.evaluate, document, ("evaluate",))
+    return problems + [problem for problem in replacing if problem.path != "evaluate" or not problems]
 
 
 def _problems_of_source(task: TaskSpec, document: Document) -> list[Problem]:
