@@ -32,8 +32,11 @@ RAY = {"data/stream.py", "data/executor.py", "train/worker.py", "train/driver.py
 S3 = {"storage/s3.py"}
 """The files that may import boto3; others import them where a path on S3 is met."""
 
+DATABASE = {"registry/database.py"}
+"""The file that may import SQLAlchemy; others import it where the index is opened."""
+
 PURE = ("storage", "spec", "data", "observe", "evaluate"), ("model", "checkpoint", "registry", "restore", "train")
-"""What runs where neither Ray nor a service is installed (but the files of RAY and S3); the first five without torch too."""
+"""What runs where neither Ray nor a service is installed (but files of RAY, S3, DATABASE); the first five without torch too."""
 
 SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna")
 
@@ -75,6 +78,12 @@ def test_ray_stands_only_where_ray_is_the_subject():
     assert {file for file in found if not file.startswith("cluster/")} == RAY
 
 
+def test_sqlalchemy_stands_only_where_the_index_is_kept():
+    found = {file for file, tree in modules() if "sqlalchemy" in {name.split(".")[0] for name in imported(tree)}}
+
+    assert found == DATABASE
+
+
 def test_boto3_stands_only_where_requests_to_s3_are_made():
     found = {file for file, tree in modules() if {"boto3", "botocore"} & {name.split(".")[0] for name in imported(tree)}}
 
@@ -86,7 +95,7 @@ def test_pure_packages_run_without_ray_and_services(packages, refused):
     names = [
         "ipt_platform." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for file, _ in modules()
-        if file.split("/")[0] in packages and file not in RAY | S3
+        if file.split("/")[0] in packages and file not in RAY | S3 | DATABASE
     ]
     code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -19,13 +19,13 @@ from ipt_platform.data.pack import PackReport
 from ipt_platform.data.pack import pack as pack_shards
 from ipt_platform.data.paired import pack_pairs
 from ipt_platform.data.pairs import TaskDraw
-from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.sample import build_sample
 from ipt_platform.data.scan import ensure_index
 from ipt_platform.data.shards import expand_shards
 from ipt_platform.data.shards import verify as verify_shards
 from ipt_platform.data.upload import staged, upload_shards
 from ipt_platform.errors import DataError, ExitCode, InfrastructureError, NotFoundError, UsageError
+from ipt_platform.evaluate.preview import open_photographs
 from ipt_platform.evaluate.preview import preview as preview_pairs
 from ipt_platform.evaluate.sheet import contact_sheet
 from ipt_platform.spec.draws import draw_of
@@ -40,7 +40,6 @@ Shards = Annotated[
 ]
 SHOWN = 10
 MAX_SHEET = 1 << 25
-SAMPLE = "datasets/sample/train-*.tar"
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -233,7 +232,7 @@ def preview(
             "each half): show fewer tasks, --pairs, or a smaller --patch"
         )
     draws = [draw_of(name, 1, {}) for name in names]
-    photographs = _photographs(shards) if any(isinstance(draw, TaskDraw) for draw in draws) else None
+    photographs = open_photographs(shards) if any(isinstance(draw, TaskDraw) for draw in draws) else None
     made = preview_pairs(draws, photographs, seed, count, patch)
     for bad in made.bad:
         say(console(stderr=True), f"passed over: {bad.name}: {bad.reason}")
@@ -251,17 +250,6 @@ def preview(
         "bad": [{"key": bad.name, "kind": bad.kind, "reason": bad.reason} for bad in made.bad],
     }
     emit(data, as_json, lambda to: say(to, f"{out}: {len(made.pairs)} pairs of {', '.join(names)}"))
-
-
-def _photographs(patterns: list[str] | None) -> ShardSet:
-    try:
-        return ShardSet.open(expand_shards(patterns or SAMPLE))
-    except NotFoundError as error:
-        if patterns:
-            raise
-        raise NotFoundError(
-            f"{SAMPLE}: the sample set is not here. `ipt-platform data sample` makes it; or name --shards."
-        ) from error
 
 
 def _left_out(to: Console, found: Sequence[Bad]) -> None:

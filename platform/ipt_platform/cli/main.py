@@ -31,6 +31,8 @@ COMMANDS = {
     "export": "ipt_platform.cli.export:export",
     "import": "ipt_platform.cli.export:import_adapter",
     "data": "ipt_platform.cli.data:app",
+    "task": "ipt_platform.cli.task:app",
+    "registry": "ipt_platform.cli.registry:app",
 }
 """Every command, and the function or typer app that it is."""
 

@@ -13,6 +13,9 @@ from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
 Storage = Annotated[str, typer.Option("--storage", help="Folder that holds the runs.")]
+AnyStorage = Annotated[
+    str, typer.Option("--storage", help="Folder of the runs and the registry; the registry may also be below an s3:// prefix.")
+]
 
 
 def console(stderr: bool = False) -> Console:

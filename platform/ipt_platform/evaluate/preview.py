@@ -10,6 +10,10 @@ from ipt_platform.data.bad import Bad
 from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
+from ipt_platform.data.shards import expand_shards
+from ipt_platform.errors import NotFoundError
+
+SAMPLE = "datasets/sample/train-*.tar"
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,23 @@ class Preview:
 
     pairs: list[Shown]
     bad: list[Bad]
+
+
+def open_photographs(patterns: Sequence[str] | None) -> ShardSet:
+    """The shards that somebody names, else those of the sample set.
+
+    Raises:
+        NotFoundError: there are none, or no index beside one.
+        DataError: an index does not match its shard.
+    """
+    try:
+        return ShardSet.open(expand_shards(patterns or SAMPLE))
+    except NotFoundError as error:
+        if patterns:
+            raise
+        raise NotFoundError(
+            f"{SAMPLE}: the sample set is not here. `ipt-platform data sample` makes it; or name --shards."
+        ) from error
 
 
 def preview(draws: Sequence[TaskDraw | PairedDraw], shards: ShardSet | None, seed: int, count: int, patch: int) -> Preview:

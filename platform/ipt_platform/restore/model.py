@@ -1,5 +1,6 @@
 """Which weights: from what a person names (a run, or one of its checkpoints) to a checkpoint, a device, a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from ipt_platform.checkpoint.files import newest
 from ipt_platform.checkpoint.load import load_model
 from ipt_platform.checkpoint.state import read_state
 from ipt_platform.errors import CheckpointError, Problem, SpecError, UsageError
+from ipt_platform.evaluate.run import RestoreFn
 from ipt_platform.observe.rundir import find_run
+from ipt_platform.restore.tiles import restore_array
 from ipt_platform.spec.job import JOB
 from ipt_platform.spec.source import load_yaml
 from ipt_platform.spec.task import OWN, load_task, task_names
@@ -93,6 +96,16 @@ def load_restorer(checkpoint: Path, task: str, device: torch.device) -> nn.Modul
         NotFoundError: it has no bias for the task.
     """
     return load_model(checkpoint, task).to(device)
+
+
+def restorers(device: torch.device) -> Callable[[nn.Module], RestoreFn]:
+    """What makes of a model what restores pictures of any size with it, on a device."""
+
+    def restorer_of(model: nn.Module) -> RestoreFn:
+        placed = model.to(device)
+        return lambda degraded: restore_array(placed, degraded, device)
+
+    return restorer_of
 
 
 def choose_device(name: str) -> torch.device:

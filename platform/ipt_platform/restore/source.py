@@ -1,0 +1,62 @@
+"""Where the weights of a task come from: a run or a checkpoint that somebody names, else the registered tasks."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ipt_platform.errors import NotFoundError
+from ipt_platform.registry.names import parse_reference
+from ipt_platform.registry.serve import candidate, choose
+from ipt_platform.registry.store import open_catalogue
+from ipt_platform.restore.model import find_weights, load_restorer, upscale_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """What restores for a task.
+
+    Attributes:
+        task: its name.
+        model: `[B, 3, H, W] float32 in [0, 1]` to the same, on a device.
+        scale: how many times longer each side of a picture becomes before the model restores it.
+        checkpoint: the folder of the checkpoint, where one was named.
+        version: the registered version (`my-derain@3`), where none was.
+        passed_over: newer checkpoints of the run that cannot be used, each with the reason.
+    """
+
+    task: str
+    model: nn.Module
+    scale: int
+    checkpoint: Path | None = None
+    version: str | None = None
+    passed_over: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def find_source(storage: str, run: str | None, task: str, device: torch.device) -> Source:
+    """What restores for a task.
+
+    Args:
+        storage: folder of runs and registry.
+        run: a run's id or folder, or the folder of a checkpoint; None: the registered tasks.
+        task: name of a task that the run was trained for; or `NAME`, `NAME@VERSION` or `NAME@ALIAS` of a registered one.
+        device: where the model goes.
+
+    Raises:
+        NotFoundError: no such run, or no such task, version or alias.
+        CheckpointError: the run has no usable checkpoint.
+        UsageError, DataError, PackError, SpecError: what was named cannot be used.
+    """
+    if run is not None:
+        weights = find_weights(storage, run)
+        model = load_restorer(weights.checkpoint, task, device)
+        return Source(task, model, upscale_of(weights.checkpoint, task), weights.checkpoint, passed_over=weights.passed_over)
+    reference = parse_reference(task)
+    catalogue = open_catalogue(storage)
+    try:
+        version = choose(catalogue, reference)
+    except NotFoundError as error:
+        raise NotFoundError(f"{error} A run that was trained for the task can be named with --run.") from error
+    model = candidate(catalogue, version).load().to(device)
+    return Source(reference.task, model, version.record.signature.scale, version=str(version))
