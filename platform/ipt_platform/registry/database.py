@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     delete,
+    event,
     func,
     inspect,
     select,
@@ -116,14 +117,14 @@ class Index:
         """Every version that is committed or claimed, by task and number."""
         columns = [column for column in VERSIONS.c if column.name != "registry"]
         order = (VERSIONS.c.task, VERSIONS.c.version)
-        with self._connection() as connection:
+        with self._connection(write=False) as connection:
             found = connection.execute(select(*columns).where(VERSIONS.c.registry == self.registry).order_by(*order))
             return [Row(**row) for row in found.mappings()]
 
     def aliases(self) -> list[tuple[str, str, int]]:
         """Every alias: its task, its name, and the version it points to."""
         columns = (ALIASES.c.task, ALIASES.c.alias, ALIASES.c.version)
-        with self._connection() as connection:
+        with self._connection(write=False) as connection:
             found = connection.execute(select(*columns).where(ALIASES.c.registry == self.registry).order_by(*columns))
             return [(row.task, row.alias, row.version) for row in found]
 
@@ -174,7 +175,7 @@ class Index:
         row = {"registry": self.registry, **values}
         statement = _INSERT[self.url.get_backend_name()](table).values(row)
         other = {name: value for name, value in row.items() if name not in key}
-        connection.execute(statement.on_conflict_do_update(key, set_=other))
+        connection.execute(statement.on_conflict_do_update(index_elements=key, set_=other))
 
     @contextmanager
     def _claim(self, table: Table, values: Mapping[str, Any], what: str) -> Iterator[None]:
@@ -186,12 +187,13 @@ class Index:
             yield
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection]:
+    def _connection(self, write: bool = True) -> Iterator[Connection]:
         """A transaction: kept if the block ends well, undone if not, also when the process is killed."""
         try:
             engine = self._engine or self._open()
             self._engine = engine
             with engine.begin() as connection:
+                _begin(connection, write)
                 yield connection
         except DBAPIError as error:
             said = str(error.orig).strip().splitlines()
@@ -211,6 +213,9 @@ class Index:
         else:
             options = {"connect_timeout": PATIENCE}
         engine = create_engine(self.url, connect_args=options, poolclass=NullPool)
+        if engine.dialect.name == "sqlite":
+            # The driver would begin transactions by itself, each as one that only reads until it writes.
+            event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
         if not set(_TABLES.tables) <= set(inspect(engine).get_table_names()):
             _make_tables(engine)
         return engine
@@ -219,11 +224,16 @@ class Index:
 def _make_tables(engine: Engine) -> None:
     """Two who make them at once: the second one waits, and finds them made."""
     with engine.begin() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.execute(text("BEGIN IMMEDIATE"))
-        else:
+        _begin(connection, write=True)
+        if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('ipt-platform registry'))"))
         _TABLES.create_all(connection)
+
+
+def _begin(connection: Connection, write: bool) -> None:
+    """SQLite lets one write at a time: who will write waits for its turn before it reads, or two would wait for each other."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("BEGIN IMMEDIATE" if write else "BEGIN"))
 
 
 def _damaged(file: Path) -> bool:
