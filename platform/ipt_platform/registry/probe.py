@@ -63,6 +63,8 @@ def _restored(backbone: torch.nn.Module, bias: TaskBias, x: torch.Tensor) -> tor
 
 
 if __name__ == "__main__":
+    # one small picture: more threads gain nothing, and on a busy machine they wait for each other
+    torch.set_num_threads(1)
     try:
         check_pack(any_path(sys.argv[1]), any_path(sys.argv[2]))
     except IptError as error:

@@ -1,6 +1,7 @@
-"""A PostgreSQL server of our own, on loopback, and the index of a registry in it or in SQLite."""
+"""A place where people register tasks: pictures, a backbone, packs; and a PostgreSQL server of our own, on loopback."""
 
 import itertools
+import json
 import os
 import pwd
 import shutil
@@ -9,10 +10,24 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import skimage.data
+import torch
+import yaml
+from PIL import Image
+
+from ipt_platform.checkpoint.backbone import BackboneInfo, load_backbone, write_backbone
+from ipt_platform.cli.main import main
+from ipt_platform.data.pack import pack
+from ipt_platform.model.bias import TaskBias
+from ipt_platform.model.build import build_backbone
+from ipt_platform.registry.about import Facts, Lineage, OnBackbone
+from ipt_platform.registry.pack import write_pack
 
 HANG = 120  # seconds after which a start is taken for hanging
 PASSWORD = "the-password-of-a-test"
@@ -73,3 +88,108 @@ def database(request, tmp_path) -> str:
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f"create database {name}")
     return f"{server}/{name}"
+
+
+TASK = {
+    "apiVersion": "ipt/v1",
+    "kind": "task",
+    "name": "mine",
+    "description": "Take my noise away.",
+    "stage": "downstream",
+    "degradation": {"name": "gaussian-noise", "sigma": {"min": 5, "max": 15}},
+    "evaluate": {"sigma": 10},
+    "instructions": ["take my noise away"],
+    "owner": "anna",
+    "sets": ["test"],
+    "gates": ["psnr >= 20", "gain >= -1"],
+}
+LAYOUT = {"output.weight": 2, "embed.weight": 1}
+
+
+@dataclass
+class Place:
+    """A folder in which people work: photographs in shards, test pictures, and packs on one backbone."""
+
+    folder: Path
+    info: BackboneInfo
+
+    @property
+    def backbone(self) -> Path:
+        return self.folder / "backbone"
+
+    def task(self, file: str = "mine.yaml", **changes: Any) -> str:
+        """Write a task file; what is None is left out."""
+        said = {key: value for key, value in {**TASK, **changes}.items() if value is not None}
+        (self.folder / file).write_text(yaml.safe_dump(said, sort_keys=False))
+        return file
+
+    def pack(self, strength: float, run: str, task: str = "mine") -> Path:
+        """A pack whose bias changes the output so much; at 0 it does what the backbone does, which is next to nothing."""
+        backbone, _ = load_backbone(self.backbone)
+        torch.manual_seed(1)
+        bias = TaskBias(backbone, LAYOUT)
+        bias.factor("output.weight", "B1").data.normal_(0, strength) if strength else None
+        facts = Facts(
+            task=task,
+            backbone=OnBackbone(name=self.info.name, fingerprint=self.info.fingerprint, checkpoint="runs/first"),
+            rank=2,
+            allocation="constant",
+            targets=("output", "embed"),
+            depthwise=False,
+            upscale=1,
+            quantize=False,
+            metrics=(),
+            lineage=Lineage(run=run, attempt=1, step=7, job={"kind": "finetune"}, version="0.1.0"),
+            created="2026-01-02T03:04:05+00:00",
+        )
+        folder = self.folder / f"pack-{run}"
+        write_pack(folder, bias, facts, {"test-mine-cat.png": b"picture"})
+        return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Place:
+    folder = tmp_path_factory.mktemp("place")
+    for name in ("test", "photos"):
+        (folder / name).mkdir()
+    for number, picture in enumerate((skimage.data.chelsea(), skimage.data.coffee())):
+        Image.fromarray(picture[40:80, 60:108]).save(folder / f"test/{number}.png")
+        Image.fromarray(picture[:180, :200]).save(folder / f"photos/{number}.png")
+    pack(folder / "photos", folder / "shards")
+    torch.manual_seed(0)
+    backbone = build_backbone("iptv2-tiny")
+    backbone.output.weight.data *= 0.02
+    info = write_backbone(folder / "backbone", backbone, "iptv2-tiny", {"run": "first"}, "2026-01-02T03:04:05+00:00")
+    return Place(folder, info)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small pictures on a busy machine: threads would wait for each other, and one gives the same numbers every time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch) -> Place:
+    """A place of one's own, in which commands run."""
+    folder = tmp_path / "place"
+    shutil.copytree(made.folder, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("IPT_REGISTRY_DATABASE", raising=False)
+    return Place(folder, made.info)
+
+
+@pytest.fixture
+def do(capsys) -> Callable[..., tuple[int, Any, str]]:
+    """Run a command with --json: its exit code, its document (None without one), and what it says beside."""
+
+    def call(*words: object) -> tuple[int, Any, str]:
+        with pytest.raises(SystemExit) as end:
+            main([*map(str, words), "--json"])
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), json.loads(printed.out) if printed.out else None, printed.err
+
+    return call
