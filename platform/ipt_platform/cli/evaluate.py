@@ -19,7 +19,7 @@ from ipt_platform.evaluate.report import HEADINGS, rows_of
 from ipt_platform.evaluate.run import evaluate_sets
 from ipt_platform.evaluate.testset import FrozenTask, TestItem, TestSet, open_testsets
 from ipt_platform.evaluate.triptych import triptych
-from ipt_platform.restore.model import choose_device, find_weights, load_restorer, tasks_of
+from ipt_platform.restore.model import choose_device, find_weights, load_restorer, registered_for, tasks_of
 from ipt_platform.restore.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, check_sizes, restore_array
 
 
@@ -54,7 +54,7 @@ def evaluate(
     weights = find_weights(storage, run)
     for _, reason in weights.passed_over:
         say(console(stderr=True), f"passed over: {reason}")
-    chosen = _tasks(tasks or tasks_of(weights.checkpoint), params or [])
+    chosen = _tasks(tasks or tasks_of(weights.checkpoint), params or [], registered_for(weights.checkpoint, storage))
     testsets = open_testsets(_distinct(sets), Path(), chosen)
     if params and (paired := next((testset for testset in testsets if testset.paired), None)):
         raise UsageError(f"--param has no effect on the pairs of {paired.name}, which are measured as they are: leave it out")
@@ -88,13 +88,13 @@ def evaluate(
     emit(data, as_json, lambda to: _render(to, data))
 
 
-def _tasks(names: list[str], params: list[str]) -> list[FrozenTask]:
+def _tasks(names: list[str], params: list[str], registered: Path | None) -> list[FrozenTask]:
     if not names:
         raise UsageError("this checkpoint does not name its tasks (one model was trained for all): name one with --task")
     if params and len(names) > 1:
         raise UsageError(f"--param belongs to one task, and there are {', '.join(names)}: name one with --task")
     values = parse_params(params)
-    return [task_with_params(name, values) for name in _distinct(names)]
+    return [task_with_params(name, values, registered=registered) for name in _distinct(names)]
 
 
 def _distinct(names: list[str]) -> list[str]:

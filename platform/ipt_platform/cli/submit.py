@@ -9,6 +9,7 @@ from rich.console import Console
 from ipt_platform.cli.job import JobFile, Overrides
 from ipt_platform.cli.live import LiveLine, RunWatch
 from ipt_platform.cli.output import Json, console, duration, emit, say, table
+from ipt_platform.cluster.registered import register_packs
 from ipt_platform.cluster.submit import prepare_run, total_steps
 from ipt_platform.cluster.submit import submit as run_job
 from ipt_platform.data.bad import samples_in_words
@@ -38,10 +39,16 @@ def submit(
             report = run_job(job, run, watch.until, Path())
         except (CancelledRunError, InfrastructureError) as error:
             raise type(error)(f"{str(error).rstrip('.')}; {go_on}") from error
-    emit({"run": run.id, "path": str(run.path), **report}, as_json, lambda to: _render(to, run, report))
+    registered = register_packs(job, run, Path())
+    versions = [
+        {"version": str(each.version), "new": each.new, "missed": each.judgement and each.judgement.missed}
+        for each in registered
+    ]
+    data = {"run": run.id, "path": str(run.path), "registered": versions, **report}
+    emit(data, as_json, lambda to: _render(to, run, report, versions))
 
 
-def _render(to: Console, run: RunDir, report: dict[str, Any]) -> None:
+def _render(to: Console, run: RunDir, report: dict[str, Any], versions: list[dict[str, Any]]) -> None:
     rows = rows_of(report["sets"])
     if rows:
         cells = [
@@ -55,6 +62,10 @@ def _render(to: Console, run: RunDir, report: dict[str, Any]) -> None:
     for task in report["parameters"]["bias"]:
         if run.pack(task).is_dir():
             say(to, f"bias pack of {task}: {run.pack(task)}")
+    for each in versions:
+        missed = "".join(f"; {reason}" for reason in each["missed"] or ())
+        how = "was registered already" if not each["new"] else f"registered, gates {f'missed{missed}' if missed else 'passed'}"
+        say(to, f"{each['version']} {how}")
     samples = run.samples(report["steps"])
     for row in rows:
         for picture in sorted(samples.glob(f"{row.set}-{row.task}-*.png"))[:1]:

@@ -15,6 +15,7 @@ from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.restore.model import choose_device, find_weights
 from ipt_platform.spec.job import EvaluateJob
+from ipt_platform.spec.registered import FOLDER
 from ipt_platform.train.evaluation import evaluate_together, sample_writer
 from ipt_platform.train.group import Workers
 
@@ -57,7 +58,8 @@ def _measure(job: EvaluateJob, run: RunDir, base: Path) -> dict[str, Any]:
     verify(checkpoint)
     state = read_state(checkpoint)
     model = load_biased_model(checkpoint).to(choose_device("auto"))
-    tasks = [task_with_params(name, probe.params, base) for name, probe in job.tasks.items()]
+    registered = base / job.storage / FOLDER
+    tasks = [task_with_params(name, probe.params, base, registered) for name, probe in job.tasks.items()]
     testsets = open_testsets(job.sets, base, tasks, job.seed)
     scores = evaluate_together(
         model,

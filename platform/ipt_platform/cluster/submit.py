@@ -11,6 +11,7 @@ from typing import Any
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.cluster.driver import driver
 from ipt_platform.cluster.folder import session_folder
+from ipt_platform.cluster.registered import keep_records
 from ipt_platform.cluster.stop import Stop, listening
 from ipt_platform.errors import CancelledRunError, InfrastructureError, RefusedError, storage_failed
 from ipt_platform.evaluate.report import read_report
@@ -38,7 +39,7 @@ def total_steps(job: AnyJob) -> int:
 def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     """The folder of a run with its resolved job: a new one, or the one with this id if the job is the same.
 
-    The run of a finetune also gets its backbone, before anything can start.
+    It also gets the records of registered tasks and, for a finetune, its backbone, before anything can start.
 
     Raises:
         RefusedError: the run was started with another job (the difference is named), or is running now.
@@ -51,6 +52,7 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
         keep_backbone = _keeper(loaded, RunDir(Path(job.storage) / name), base)
         run = create(job.storage, name)
         if not run.job.exists():
+            keep_records(job, run, base)
             replace_file(run.job, dump_job(job).encode())
             keep_backbone(run)
             append_event(run, "created", 0, steps=total_steps(job))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ipt_platform.errors import Problem, SpecError, UsageError
-from ipt_platform.evaluate.testset import FrozenTask, frozen_task
+from ipt_platform.evaluate.testset import FrozenTask, frozen
 from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.source import Document, parse_yaml
 from ipt_platform.spec.task import load_task
@@ -55,19 +55,19 @@ def _put(values: dict[str, Any], parts: Sequence[str], value: Any) -> bool:
     return True
 
 
-def task_with_params(name: str, params: Mapping[str, Any], base: Path = Path()) -> FrozenTask:
-    """A task's frozen form with parameters from the command line in place of its own; `base` as in `frozen_task`.
+def task_with_params(name: str, params: Mapping[str, Any], base: Path = Path(), registered: Path | None = None) -> FrozenTask:
+    """A task's frozen form with parameters from the command line in place of its own; the rest as in `frozen_task`.
 
     Raises:
         SpecError: no such task; a parameter is unknown, of the wrong type, or out of its range; every problem found.
         UsageError: it reads pairs, which have no parameters.
     """
-    task = load_task(name, base)
+    task = load_task(name, base, registered)
     if task.pairs:
         if params:
             raise UsageError(f"--param {', '.join(params)}: task {name} reads pairs on disk, which have no parameters")
-        return frozen_task(name, base=base)
+        return frozen(task)
     problems = problems_of_params(task.tested, params, Document(dict(params), {}, "--param"), ())
     if problems:
         raise SpecError(problems)
-    return frozen_task(name, params, base)
+    return frozen(task, params)

@@ -233,19 +233,22 @@ def open_testsets(names: Sequence[str], base: Path, tasks: Sequence[FrozenTask],
     return [replace(testset, seed=seed) for testset in found]
 
 
-def frozen_task(name: str, params: Mapping[str, Any] | None = None, base: Path = Path()) -> FrozenTask:
+def frozen_task(
+    name: str, params: Mapping[str, Any] | None = None, base: Path = Path(), registered: Path | None = None
+) -> FrozenTask:
     """A task as test sets know it; `params` win over the evaluation parameters of the task's file.
 
     Args:
         name: the task's.
         params: of its degradation; a task that reads pairs has none.
         base: what `tasks/` is relative to, where the user's own tasks are.
+        registered: folder of registered tasks, if there may be some.
 
     Raises:
         SpecError: no such task.
         pydantic.ValidationError: a parameter is unknown or out of its range.
     """
-    return frozen(load_task(name, base), params)
+    return frozen(load_task(name, base, registered), params)
 
 
 def frozen(task: TaskSpec, params: Mapping[str, Any] | None = None) -> FrozenTask:

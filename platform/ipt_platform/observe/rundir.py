@@ -5,6 +5,7 @@
   attempts/<n>               one file per start of the run; the highest number owns the run
   attempts/.lock             held while something is made final, and while an attempt takes the run over
   logs/<attempt>/<rank>.log  samples/step-N/   checkpoints/step-N/
+  tasks/<name>/<version>/    of the registered tasks of its job alone
   backbone/  start.safetensors  packs/<task>/   of a finetune alone
 """
 
@@ -75,6 +76,11 @@ class RunDir:
     def backbone(self) -> Path:
         """The backbone pack that a finetune trains on."""
         return self.path / "backbone"
+
+    @property
+    def tasks(self) -> Path:
+        """The records of the registered tasks that its job was given with (`spec.registered`)."""
+        return self.path / "tasks"
 
     @property
     def start(self) -> Path:
@@ -225,6 +231,8 @@ def create(storage: str | Path, run_id: str) -> RunDir:
     Raises:
         UsageError: the id is no plain name, or the storage is no local folder.
     """
+    if run_id == "registry":
+        raise UsageError("'registry' is where the registered tasks are; give the run another id")
     if not _RUN_ID.fullmatch(run_id):
         raise UsageError(f"{run_id!r} is no run id: expected small letters, digits, '.', '_' and '-', at most 128 of them")
     run = RunDir(_local(storage) / run_id)

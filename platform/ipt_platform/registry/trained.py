@@ -3,11 +3,12 @@
 import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ipt_platform.errors import PackError
+from ipt_platform.errors import PackError, RefusedError
 from ipt_platform.registry.backbones import keep_backbone
 from ipt_platform.registry.catalogue import ABOUT_PACK, PACK, SHEET, VERDICT, TaskView, Version
 from ipt_platform.registry.gates import Judgement, RestorerOf, judge
@@ -59,7 +60,7 @@ def register_pack(
 
     Raises:
         NotFoundError, PackError: the pack or the backbone is none, damaged, or not the other's.
-        RefusedError: the pack cannot be used in a fresh process; or somebody else registered a version meanwhile.
+        RefusedError: the pack cannot be used in a fresh process.
         TrainingError: it gives values that are not finite.
         InfrastructureError: the storage or the index failed.
     """
@@ -100,8 +101,19 @@ def add_trained(
         "time": now.isoformat(timespec="seconds"),
     }
     data = json.dumps(verdict, indent=1, allow_nan=False).encode() + b"\n"
-    version = registry.add_version(record, {SHEET: sheet, **files, VERDICT: data})
+    version = _next_version(registry, record, {SHEET: sheet, **files, VERDICT: data})
     return Trained(version, new=True, judgement=judgement)
+
+
+def _next_version(registry: Registry, record: TaskRecord, contents: Mapping[str, bytes]) -> Version:
+    """Write a version under the number that is next by now: a pack follows on nothing that others may register meanwhile."""
+    while True:
+        number = registry.catalogue.view(record.name).next_version
+        try:
+            return registry.add_version(record.model_copy(update={"version": number}), contents)
+        except RefusedError:
+            if registry.catalogue.view(record.name).next_version == number:
+                raise
 
 
 def _same_pack(registry: Registry, view: TaskView, pack: Path) -> Version | None:

@@ -13,9 +13,10 @@ from ipt_platform.checkpoint.load import load_model
 from ipt_platform.checkpoint.state import read_state
 from ipt_platform.errors import CheckpointError, Problem, SpecError, UsageError
 from ipt_platform.evaluate.run import RestoreFn
-from ipt_platform.observe.rundir import find_run
+from ipt_platform.observe.rundir import RunDir, find_run
 from ipt_platform.restore.tiles import restore_array
 from ipt_platform.spec.job import JOB
+from ipt_platform.spec.registered import FOLDER, find_registered
 from ipt_platform.spec.source import load_yaml
 from ipt_platform.spec.task import OWN, load_task, task_names
 
@@ -73,9 +74,11 @@ def upscale_of(checkpoint: Path, task: str) -> int:
     Raises:
         SpecError: the run's job or the task's file is none, or the task does not take its parameters.
     """
-    if task not in task_names() and not Path(OWN, f"{task}.yaml").is_file():
+    registered = registered_for(checkpoint, None)
+    known = find_registered(registered, task) if registered else None
+    if not known and task not in task_names() and not Path(OWN, f"{task}.yaml").is_file():
         return 1
-    spec = load_task(task)
+    spec = load_task(task, registered=registered)
     if spec.pairs:
         return 1
     job = checkpoint.parent.parent / "job.yaml"
@@ -86,6 +89,12 @@ def upscale_of(checkpoint: Path, task: str) -> int:
     except ValidationError as error:
         found = "; ".join(detail["msg"] for detail in error.errors())
         raise SpecError([Problem(f"not a job of this version with a task {task!r}: {found}", file=str(job))]) from error
+
+
+def registered_for(checkpoint: Path, storage: str | None) -> Path | None:
+    """Where the registered tasks of a checkpoint are: the records that its run keeps, else those of a storage."""
+    own = RunDir(checkpoint.parent.parent).tasks
+    return own if own.is_dir() else Path(storage, FOLDER) if storage and "://" not in storage else None
 
 
 def load_restorer(checkpoint: Path, task: str, device: torch.device) -> nn.Module:

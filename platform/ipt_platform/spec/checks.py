@@ -16,6 +16,7 @@ from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, TrainJob
 from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
 from ipt_platform.spec.recipe import problems_of_params
+from ipt_platform.spec.registered import FOLDER
 from ipt_platform.spec.source import Document, KeyPath, load_yaml
 from ipt_platform.spec.task import TaskSpec, load_task, problem_of_pairs, task_of
 
@@ -104,22 +105,29 @@ def _evaluate_tasks(document: Document, base: Path, tasks: dict[str, TaskProbe])
 
 def _task(document: Document, base: Path, name: str, params: dict[str, Any], *, testing: bool) -> list[Problem]:
     where = _task_path(document, name)
+    registered = _registered(document, base)
     try:
-        task = load_task(name, base)
+        task = load_task(name, base, registered)
     except SpecError as error:
         return [problem if problem.file else document.problem(where, problem.message) for problem in error.problems]
     if task.pairs:
         message = f"task '{name}' reads pairs on disk, which have no parameters (found {', '.join(params)})"
         found = [document.problem((*where, "params"), message)] if params else []
-        return found if testing else found + _missing_pairs(name, task.pairs, base)
+        return found if testing else found + _missing_pairs(name, task.pairs, base, registered)
     return problems_of_params(task.tested if testing else task.degradation, params, document, (*where, "params"))
 
 
-def _missing_pairs(name: str, patterns: tuple[str, ...], base: Path) -> list[Problem]:
+def _registered(document: Document, base: Path) -> Path | None:
+    """Where the tasks are that are registered in the storage of a job."""
+    storage = document.value.get("storage", "runs")
+    return base / storage / FOLDER if isinstance(storage, str) and "://" not in storage else None
+
+
+def _missing_pairs(name: str, patterns: tuple[str, ...], base: Path, registered: Path | None) -> list[Problem]:
     try:
         find_shards(patterns, base)
     except SpecError as error:
-        return [problem_of_pairs(name, base, problem.message) for problem in error.problems]
+        return [problem_of_pairs(name, base, problem.message, registered) for problem in error.problems]
     return []
 
 
@@ -133,14 +141,14 @@ def _photographs(document: Document, base: Path, tasks: dict[str, TaskUse], patt
     """Whether there are clean photographs where some task degrades them."""
     if patterns:
         return []
-    degrading = [name for name in tasks if not _reads_pairs(name, base)]
+    degrading = [name for name in tasks if not _reads_pairs(name, base, _registered(document, base))]
     message = f"clean photographs are missing, which {', '.join(degrading)} would degrade: name their shards"
     return [document.problem(("data", "shards"), message)] if degrading else []
 
 
-def _reads_pairs(name: str, base: Path) -> bool:
+def _reads_pairs(name: str, base: Path, registered: Path | None) -> bool:
     try:
-        return bool(load_task(name, base).pairs)
+        return bool(load_task(name, base, registered).pairs)
     except SpecError:  # which the check of tasks tells
         return True
 

@@ -12,7 +12,12 @@ from ipt_platform.spec.task import TaskSpec, load_task, problem_of_pairs
 
 
 def draw_of(
-    name: str, weight: int, params: Mapping[str, Any], base: Path = Path(), cache_bytes: int = CACHE_BYTES
+    name: str,
+    weight: int,
+    params: Mapping[str, Any],
+    base: Path = Path(),
+    cache_bytes: int = CACHE_BYTES,
+    registered: Path | None = None,
 ) -> TaskDraw | PairedDraw:
     """What a task takes.
 
@@ -22,15 +27,16 @@ def draw_of(
         params: Degradation parameters that win over the task's own; a task with pairs has none.
         base: What relative paths are relative to: the directory the command runs in.
         cache_bytes: Bytes of pairs on S3 that each process keeps.
+        registered: Folder of registered tasks, if there may be some.
 
     Raises:
         SpecError: No such task, its file is wrong, or its shards are missing or hold no pairs.
         pydantic.ValidationError: A parameter is unknown or out of range.
         NotFoundError, DataError: A shard of pairs has no index, or one that does not match it.
     """
-    task = load_task(name, base)
+    task = load_task(name, base, registered)
     if task.pairs:
-        return PairedDraw(name, weight, open_pairs(name, task.pairs, base, cache_bytes))
+        return PairedDraw(name, weight, open_pairs(name, task.pairs, base, cache_bytes, registered))
     return draw_of_task(task, weight, params)
 
 
@@ -43,7 +49,9 @@ def draw_of_task(
     return TaskDraw(task.name, weight, task.training(params), task.quantize)
 
 
-def open_pairs(name: str, patterns: tuple[str, ...], base: Path, cache_bytes: int = CACHE_BYTES) -> ShardSet:
+def open_pairs(
+    name: str, patterns: tuple[str, ...], base: Path, cache_bytes: int = CACHE_BYTES, registered: Path | None = None
+) -> ShardSet:
     """The shards of a task's pairs.
 
     Raises:
@@ -53,7 +61,8 @@ def open_pairs(name: str, patterns: tuple[str, ...], base: Path, cache_bytes: in
     try:
         return pairs_in(patterns, base, cache_bytes)
     except SpecError as error:
-        raise SpecError([problem_of_pairs(name, base, problem.message) for problem in error.problems]) from error
+        found = [problem_of_pairs(name, base, problem.message, registered) for problem in error.problems]
+        raise SpecError(found) from error
 
 
 def pairs_in(patterns: tuple[str, ...], base: Path, cache_bytes: int = CACHE_BYTES) -> ShardSet:

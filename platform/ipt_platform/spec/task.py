@@ -14,6 +14,7 @@ from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text, Texts
 from ipt_platform.spec.gates import Gate, GateText, parse_gate
 from ipt_platform.spec.problems import problems_of, shown
 from ipt_platform.spec.recipe import problems_in, problems_of_params, with_params
+from ipt_platform.spec.registered import find_registered, registered_document, registered_names
 from ipt_platform.spec.source import Document, load_yaml, parse_yaml
 from ipt_platform.spec.words import Protocol, TaskStage, did_you_mean
 
@@ -22,6 +23,8 @@ OWN = "tasks"
 
 
 def _spelled(value: Any) -> Any:
+    if value is None:
+        return None  # as records write it of a task that reads pairs
     if isinstance(value, str):
         return {"name": value}
     if not isinstance(value, dict | list):
@@ -119,26 +122,29 @@ def task_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_task(name: str, base: Path = Path()) -> TaskSpec:
-    """The task called `name`: one that ships with the platform, or `tasks/NAME.yaml` of the user.
+def load_task(name: str, base: Path = Path(), registered: Path | None = None) -> TaskSpec:
+    """The task called `name`: as it was registered last, else one that ships, or the user's `tasks/NAME.yaml`.
 
     Args:
         name: What jobs call it.
         base: What `tasks/` is relative to: the directory the command runs in.
+        registered: Folder of registered tasks (`spec.registered`), if there may be some.
 
     Raises:
         SpecError: No such task, its file is wrong, or two have the name.
     """
-    return task_of(_document(name, base))
+    return task_of(_document(name, base, registered))
 
 
-def problem_of_pairs(name: str, base: Path, message: str) -> Problem:
+def problem_of_pairs(name: str, base: Path, message: str, registered: Path | None = None) -> Problem:
     """A problem with the pairs that a task's file names, on their line."""
-    return _document(name, base).problem(("pairs",), message)
+    return _document(name, base, registered).problem(("pairs",), message)
 
 
-def _document(name: str, base: Path) -> Document:
+def _document(name: str, base: Path, registered: Path | None) -> Document:
     """The file of a task."""
+    if registered and (found := find_registered(registered, name)):
+        return registered_document(found)
     own = base / OWN / f"{name}.yaml"
     ships = name in task_names()
     if ships and own.is_file():
@@ -147,7 +153,8 @@ def _document(name: str, base: Path) -> Document:
         return parse_yaml((_folder() / own.name).read_text(encoding="utf-8"), f"{OWN}/{own.name}")
     owned = [found.stem for found in sorted((base / OWN).glob("*.yaml"))]
     if name not in owned:
-        raise SpecError([Problem(f"unknown task '{name}'{did_you_mean(name, [*task_names(), *owned])}")])
+        known = [*task_names(), *owned, *(registered_names(registered) if registered else ())]
+        raise SpecError([Problem(f"unknown task '{name}'{did_you_mean(name, known)}")])
     document = load_yaml(own)
     if isinstance(document.value, dict) and document.value.get("name", name) != name:
         found = document.value["name"]

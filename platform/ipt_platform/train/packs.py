@@ -50,7 +50,7 @@ def packs_of(
     created = clock().isoformat(timespec="milliseconds")
     found = {}
     for task in tasks:
-        spec, params = load_task(task.name, base), job.tasks[task.name].params
+        spec, params = load_task(task.name, base, run.tasks), job.tasks[task.name].params
         facts = Facts(
             task=task.name,
             backbone=OnBackbone(name=info.name, fingerprint=info.fingerprint, checkpoint=info.lineage.get("source", "")),

@@ -16,6 +16,7 @@ from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.draws import open_pairs
 from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob
+from ipt_platform.spec.registered import FOLDER
 from ipt_platform.spec.task import load_task
 from ipt_platform.storage.paths import AnyPath
 from ipt_platform.train.frozen import find_backbone
@@ -42,9 +43,11 @@ def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
         NotFoundError: A shard has no index, or the backbone of a finetune is not there.
         CheckpointError, PackError: That backbone is damaged.
     """
+    registered = base / job.storage / FOLDER
     head = {"kind": job.kind, "name": job.name, "warnings": warnings(job)}
     if isinstance(job, EvaluateJob):
-        sets = _sets(job.sets, base, [frozen_task(name, use.params, base) for name, use in job.tasks.items()])
+        tasks = [frozen_task(name, use.params, base, registered) for name, use in job.tasks.items()]
+        sets = _sets(job.sets, base, tasks)
         return head | {"checkpoint": job.checkpoint, "tasks": list(job.tasks), "protocol": job.protocol, "sets": sets}
     shards = _shards(find_shards(job.data.shards, base)) if job.data.shards else []
     images = sum(shard["images"] for shard in shards)
@@ -52,8 +55,8 @@ def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
     samples = sum(stage["steps"] * stage["images"] for stage in stages)
     pairs = {}
     for name in job.tasks:
-        if patterns := load_task(name, base).pairs:
-            found = open_pairs(name, patterns, base)
+        if patterns := load_task(name, base, registered).pairs:
+            found = open_pairs(name, patterns, base, registered=registered)
             shards_of = _shards(find_shards(patterns, base))
             pairs[name] = {"shards": shards_of, "images": found.pairs, "epochs": round(samples / found.images, 2)}
     return (
@@ -69,7 +72,7 @@ def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
             "shards": shards,
             "images": images,
             "pairs": pairs,
-            "sets": _sets(job.evaluate.sets, base, [frozen_task(name, base=base) for name in job.tasks]),
+            "sets": _sets(job.evaluate.sets, base, [frozen_task(name, base=base, registered=registered) for name in job.tasks]),
         }
     )
 

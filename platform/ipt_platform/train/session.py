@@ -86,8 +86,8 @@ class Session:
         self.job, self.place, self.open_stream, self.clock = job, place, open_stream, clock
         self.schedule = schedule_of(job)
         self.total = self.schedule.total_steps
-        self.maker = batch_maker(job, place.base, place.workers.rank, place.workers.world)
-        self.tasks = [frozen_task(task, base=place.base) for task in job.tasks]
+        self.maker = batch_maker(job, place.base, place.workers.rank, place.workers.world, place.run.tasks)
+        self.tasks = [frozen_task(task, base=place.base, registered=place.run.tasks) for task in job.tasks]
         self.testsets = open_testsets(job.evaluate.sets, place.base, self.tasks)
         self.beginning = beginning_of(job, place.run, place.device)
         self.state = self.beginning.state

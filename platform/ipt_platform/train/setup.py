@@ -35,20 +35,27 @@ def ahead_of(job: LearningJob) -> Ahead:
     return Ahead.of(room, processes_of(job.data.cpus), job.data.prefetch)
 
 
-def draws_of(job: LearningJob, base: Path) -> list[TaskDraw | PairedDraw]:
+def draws_of(job: LearningJob, base: Path, registered: Path | None = None) -> list[TaskDraw | PairedDraw]:
     """What each task of a job takes from each picture, or from pairs of its own; relative paths are relative to `base`."""
     cache = job.data.s3_cache_mb * 1_000_000
-    return [draw_of(name, use.weight, use.params, base, cache) for name, use in job.tasks.items()]
+    return [draw_of(name, use.weight, use.params, base, cache, registered) for name, use in job.tasks.items()]
 
 
-def batch_maker(job: LearningJob, base: Path, rank: int, world: int) -> BatchMaker:
-    """What makes the batches of one worker; relative paths of the job are relative to `base`.
+def batch_maker(job: LearningJob, base: Path, rank: int, world: int, registered: Path | None = None) -> BatchMaker:
+    """What makes the batches of one worker.
+
+    Args:
+        job: the job.
+        base: what relative paths in it are relative to.
+        rank: of the worker.
+        world: number of workers.
+        registered: folder of the registered tasks that the job was given with, if there may be some.
 
     Raises:
         SpecError: shards of pairs are missing, or hold none.
         DataError: there are no shards, or an index is missing or does not match its shard.
     """
-    draws = draws_of(job, base)
+    draws = draws_of(job, base, registered)
     # without photographs every task reads pairs, and the maker reads no pictures of its own
     shards = _photographs(job.data, base) or _pairs_of(draws)
     return BatchMaker(
