@@ -136,12 +136,13 @@ def _write(raw: IO[bytes], manifest: Manifest, paths: dict[str, Path]) -> None:
         data = manifest.model_dump_json(indent=1).encode() + b"\n"
         tar.addfile(_info(MANIFEST, len(data)), io.BytesIO(data))
         for name, path in paths.items():
-            with path.open("rb") as stream:
-                digest = hashlib.sha256()
-                tar.addfile(_info(name, manifest.files[name].bytes), _Digesting(stream, digest))
-            if digest.hexdigest() != manifest.files[name].sha256:
+            entry, digest, size = manifest.files[name], hashlib.sha256(), path.stat().st_size
+            if size == entry.bytes:
+                with path.open("rb") as stream:
+                    tar.addfile(_info(name, size), _Digesting(stream, digest))
+            if size != entry.bytes or digest.hexdigest() != entry.sha256:
                 raise DataError(
-                    f"{path}: damaged: it has sha256 {digest.hexdigest()}, {COMMIT} says {manifest.files[name].sha256}"
+                    f"{path}: damaged: {COMMIT} says {entry.bytes} bytes with sha256 {entry.sha256}, these are others"
                 )
 
 
