@@ -109,6 +109,8 @@ def test_a_registry_that_is_not_there_has_no_tasks_and_reading_makes_none(tmp_pa
     assert catalogue.tasks() == []
     with pytest.raises(NotFoundError, match="task register FILE"):
         catalogue.known("mine")
+    with pytest.raises(NotFoundError, match="task register FILE"):
+        open_registry(tmp_path / "runs", None, new=False)
     assert not (tmp_path / "runs").exists()
 
 

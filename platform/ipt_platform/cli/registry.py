@@ -21,7 +21,7 @@ def _registry() -> None:
 @app.command()
 def rebuild(storage: AnyStorage = "runs", as_json: Json = False) -> None:
     """Make the index anew from the files, and clear away what was given up or removed; damaged versions are named."""
-    registry = open_registry(storage, os.environ.get(VARIABLE))
+    registry = open_registry(storage, os.environ.get(VARIABLE), new=False)
     damaged, cleared = registry.rebuild(datetime.now(UTC))
     versions = [row for row in registry.index.rows() if row.committed]
 

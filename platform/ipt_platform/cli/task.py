@@ -21,7 +21,7 @@ from ipt_platform.cli.versions import (
     show_version,
     version_row,
 )
-from ipt_platform.errors import ExitCode, UsageError
+from ipt_platform.errors import ExitCode, NotFoundError, UsageError
 from ipt_platform.registry.catalogue import SHEET, TASKS, Catalogue, Row, Version
 from ipt_platform.registry.compare import compare
 from ipt_platform.registry.history import By
@@ -58,7 +58,7 @@ def register(
     from ipt_platform.spec.task import load_task_file
 
     photographs = None if load_task_file(file).pairs else open_photographs(shards)
-    registry = _registry(storage)
+    registry = _registry(storage, new=True)
     found = register_file(registry, file, Path(), photographs, getpass.getuser(), _now())
     notes = console(stderr=True)
     for bad in found.bad:
@@ -86,29 +86,10 @@ def register(
 @app.command()
 def ls(storage: AnyStorage = "runs", as_json: Json = False) -> None:
     """List the tasks that are registered: versions, aliases, owner."""
-    registry = _registry(storage)
-    for problem in registry.sync():
-        say(console(stderr=True), f"left out: {problem}")
-    pointing: dict[str, dict[str, int]] = {}
-    for task, alias, version in registry.index.aliases():
-        pointing.setdefault(task, {})[alias] = version
-    tasks: dict[str, list[Row]] = {}
-    for row in registry.index.rows():
-        if row.committed:
-            tasks.setdefault(row.task, []).append(row)
-    data = [
-        {
-            "task": task,
-            "versions": [row.version for row in rows],
-            "trained": [row.version for row in rows if row.backbone],
-            "passed": [row.version for row in rows if row.passed],
-            "aliases": pointing.get(task, {}),
-            "owner": rows[-1].owner,
-            "created": rows[-1].created,
-            "description": rows[-1].description,
-        }
-        for task, rows in tasks.items()
-    ]
+    try:
+        data = _tasks(_registry(storage))
+    except NotFoundError:  # nothing was ever registered there, which is no error
+        data = []
 
     def render(to: Console) -> None:
         if not data:
@@ -306,7 +287,7 @@ def import_(
     from ipt_platform.restore.model import choose_device, restorers
 
     restorer_of = restorers(choose_device(device))
-    trained, manifest = import_version(_registry(storage), file, Path(), restorer_of, _now())
+    trained, manifest = import_version(_registry(storage, new=True), file, Path(), restorer_of, _now())
     there = f"{manifest.task}@{manifest.version}"
 
     def render(to: Console) -> None:
@@ -323,8 +304,34 @@ def import_(
     emit({**_name(trained.version), "new": trained.new, "exported_as": there, "verdict": verdict}, as_json, render)
 
 
-def _registry(storage: str) -> Registry:
-    return open_registry(storage, os.environ.get(VARIABLE))
+def _registry(storage: str, new: bool = False) -> Registry:
+    return open_registry(storage, os.environ.get(VARIABLE), new)
+
+
+def _tasks(registry: Registry) -> list[dict[str, Any]]:
+    """Every task with its versions and aliases, from the index."""
+    for problem in registry.sync():
+        say(console(stderr=True), f"left out: {problem}")
+    pointing: dict[str, dict[str, int]] = {}
+    for task, alias, version in registry.index.aliases():
+        pointing.setdefault(task, {})[alias] = version
+    tasks: dict[str, list[Row]] = {}
+    for row in registry.index.rows():
+        if row.committed:
+            tasks.setdefault(row.task, []).append(row)
+    return [
+        {
+            "task": task,
+            "versions": [row.version for row in rows],
+            "trained": [row.version for row in rows if row.backbone],
+            "passed": [row.version for row in rows if row.passed],
+            "aliases": pointing.get(task, {}),
+            "owner": rows[-1].owner,
+            "created": rows[-1].created,
+            "description": rows[-1].description,
+        }
+        for task, rows in tasks.items()
+    ]
 
 
 def _by(reason: str | None) -> By:

@@ -50,19 +50,25 @@ def open_catalogue(storage: str | AnyPath) -> Catalogue:
     return Catalogue(Files(any_path(storage) / FOLDER))
 
 
-def open_registry(storage: str | AnyPath, database: str | None) -> "Registry":
-    """The registry of a storage, made where there is none.
+def open_registry(storage: str | AnyPath, database: str | None, new: bool = True) -> "Registry":
+    """The registry of a storage.
 
     Args:
         storage: folder of the runs, or a prefix on S3.
         database: URL of the index; None: a SQLite file of its own.
+        new: whether to make one where there is none.
 
     Raises:
+        NotFoundError: there is none, and none was to be made.
         UsageError: the storage is no path, or the URL is none that can be used.
         DataError: there is something else than a registry.
         InfrastructureError: the storage fails.
     """
     catalogue = open_catalogue(storage)
+    if not new and not catalogue.files.exists(IDENTITY):
+        raise NotFoundError(
+            f"no tasks are registered in {catalogue.files.root}; `ipt-platform task register FILE` makes the first"
+        )
     registry = _identity(catalogue.files)
     # SQLAlchemy takes a while to import, and whoever only reads does without it
     from ipt_platform.registry.database import Index, cache_file, database_url

@@ -291,6 +291,18 @@ def test_a_wrong_task_file_is_told_by_line_and_stores_nothing(place, do, changes
     assert do("task", "ls")[1] == []
 
 
+@pytest.mark.parametrize(
+    "words", ["task promote mine@1 --as prod", "task rollback mine --as prod", "task rm mine@1", "registry rebuild"]
+)
+def test_where_nothing_was_registered_nothing_is_made_by_asking(place, do, words):
+    assert do("task", "ls", "--storage", "nowhere")[:2] == (0, [])
+    code, _, err = do(*words.split(), "--storage", "nowhere")
+
+    assert code == 3
+    assert "task register FILE" in err
+    assert not Path("nowhere").exists()
+
+
 def test_a_task_that_ships_has_versions_and_gates_of_its_own(place, do):
     ships = {
         "name": "denoise",
