@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ipt_platform.data.bad import Bad
 from ipt_platform.data.reader import ShardSet
-from ipt_platform.errors import Problem, SpecError
-from ipt_platform.evaluate.preview import Shown, preview
+from ipt_platform.errors import SpecError
+from ipt_platform.evaluate.preview import preview
 from ipt_platform.evaluate.sheet import contact_sheet
 from ipt_platform.registry.catalogue import SHEET, Version
 from ipt_platform.registry.freeze import freeze_sets
@@ -18,6 +18,7 @@ from ipt_platform.registry.record import PairedShards, TaskRecord, resolved, sig
 from ipt_platform.registry.store import Registry
 from ipt_platform.spec.checks import check_task
 from ipt_platform.spec.draws import draw_of_task, pairs_in
+from ipt_platform.spec.source import load_yaml
 from ipt_platform.spec.task import TaskSpec, load_task, task_names
 
 PAIRS = 8
@@ -69,7 +70,7 @@ def register_file(
             return Registered(newest, new=False)
     draw = draw_of_task(record.task, 1, {}, base)
     made = preview([draw], photographs, seed=0, count=PAIRS, patch=PATCH)
-    return Registered(registry.add_version(record, {SHEET: _sheet(made.pairs)}), new=True, bad=made.bad)
+    return Registered(registry.add_version(record, {SHEET: contact_sheet(made.pairs)}), new=True, bad=made.bad)
 
 
 def _record(task: TaskSpec, version: int, base: Path, actor: str, now: datetime) -> TaskRecord:
@@ -94,16 +95,13 @@ def _check_name(task: TaskSpec, path: Path) -> None:
     Raises:
         SpecError: something else does, or the name cannot be one.
     """
+    document = load_yaml(path)
     if not NAME.fullmatch(task.name):
-        raise SpecError([Problem(f"'{task.name}' begins with no letter; registered tasks do", str(path), path="name")])
+        raise SpecError([document.problem(("name",), f"'{task.name}' begins with no letter; registered tasks do")])
     if task.name not in task_names():
         return
     ships = resolved(load_task(task.name))
     own = resolved(task)
     if any(getattr(own, key) != getattr(ships, key) for key in ("degradation", "pairs", "evaluate", "quantize")):
         message = f"'{task.name}' is a task that ships with the platform, with other pairs than these; give yours another name"
-        raise SpecError([Problem(message, str(path), path="name")])
-
-
-def _sheet(pairs: Sequence[Shown]) -> bytes:
-    return contact_sheet(pairs)
+        raise SpecError([document.problem(("name",), message)])

@@ -287,7 +287,7 @@ def test_a_wrong_task_file_is_told_by_line_and_stores_nothing(place, do, changes
 
     assert code in (2, 3)
     assert told in err
-    assert "mine.yaml" in err
+    assert "mine.yaml:" in err
     assert do("task", "ls")[1] == []
 
 
