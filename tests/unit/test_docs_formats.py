@@ -17,6 +17,14 @@ from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.observe.events import EVENT_TYPES
 from ipt_platform.registry.about import FACTORIZATION, BiasInfo, Lineage, Measured, OnBackbone
 from ipt_platform.registry.about import FORMAT as BIAS_FORMAT
+from ipt_platform.registry.archive import Manifest
+from ipt_platform.registry.catalogue import COMMIT, PACK, RECORD, SHEET, VERDICT, Seal
+from ipt_platform.registry.history import FORMAT as CHANGE_FORMAT
+from ipt_platform.registry.history import Change, file_of
+from ipt_platform.registry.record import FORMAT as RECORD_FORMAT
+from ipt_platform.registry.record import TaskRecord
+from ipt_platform.registry.store import FORMAT as REGISTRY_FORMAT
+from ipt_platform.registry.trained import VERDICT_FORMAT
 
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text()
 
@@ -99,3 +107,19 @@ def test_the_keys_of_a_backbone_pack_are_those_of_the_page():
 
     assert all(f"`{field}`" in text for field in BackboneInfo.__dataclass_fields__)
     assert f"`{BACKBONE_FORMAT}`" in text
+
+
+def test_the_registry_is_the_one_of_the_page():
+    files, *tables = re.split(r"^\| key of .*$", section("The registry"), flags=re.MULTILINE)
+
+    assert [first_column(table) for table in tables] != []
+    record, change = (
+        re.findall(r"`([a-z]+)`", " ".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE))) for table in tables
+    )
+    assert record == list(TaskRecord.model_fields)
+    assert change == list(Change.model_fields)
+    for name in (RECORD, SHEET, VERDICT, COMMIT, file_of(1), f"{PACK}/"):
+        assert f"/{name}`" in files
+    for known in (REGISTRY_FORMAT, RECORD_FORMAT, VERDICT_FORMAT, CHANGE_FORMAT, Seal(files={}).format):
+        assert f"`{known}`" in files
+    assert f"`{Manifest(task='a', version=1, files={}).format}`" in section("Exported tasks")
