@@ -174,12 +174,19 @@ def test_a_wrong_task_of_steps_is_named_with_its_line(old, new, said):
     assert len(caught.value.problems) == 1
 
 
-@pytest.mark.parametrize("value", ["3", "true", "null"])
-def test_a_degradation_is_a_mapping_a_name_or_a_list(value):
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("3", r"expected {name: \.\.\., parameters} or a list of those"),
+        ("true", r"expected {name: \.\.\., parameters} or a list of those"),
+        ("null", "a task needs a `degradation`"),
+    ],
+)
+def test_a_degradation_is_a_mapping_a_name_or_a_list(value, said):
     head = TASK.partition("degradation:")[0]
 
     assert parse_task(f"{head}degradation: rain\n", "t.yaml").training({}).name == "rain"
-    with pytest.raises(SpecError, match=r"t\.yaml:6: degradation: expected {name: \.\.\., parameters} or a list of those"):
+    with pytest.raises(SpecError, match=rf"t\.yaml:6: degradation: {said}"):
         parse_task(f"{head}degradation: {value}\n", "t.yaml")
 
 

@@ -213,7 +213,8 @@ def _problems_of_recipe(task: TaskSpec, document: Document) -> list[Problem]:
 def _problems_of_source(task: TaskSpec, document: Document) -> list[Problem]:
     """What is wrong with a task that has pairs, or no degradation."""
     if not task.pairs:
-        return [document.problem((), "a task needs a `degradation`, or `pairs` on disk; write one of them")]
+        written = ("degradation",) if "degradation" in document.value else ()
+        return [document.problem(written, "a task needs a `degradation`, or `pairs` on disk; write one of them")]
     reasons = {
         "degradation": "a task either degrades clean photographs or reads `pairs`; leave one of them out",
         "evaluate": "pairs on disk have no parameters to replace; name paired test sets in the job's evaluate.sets",
