@@ -75,6 +75,7 @@ BadKind = Literal[
     "half-missing",
     "sizes-differ",
     "changed",
+    "not-restored",
 ]
 """By what kind of fault a picture is counted that cannot be used; docs/formats.md says what each one means."""
 

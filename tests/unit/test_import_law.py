@@ -26,7 +26,7 @@ LAYERS = (
 )
 """A package imports packages of earlier layers only."""
 
-RAY = {"data/stream.py", "data/executor.py", "train/worker.py", "train/driver.py"}
+RAY = {"data/stream.py", "data/executor.py", "restore/batch.py", "train/worker.py", "train/driver.py"}
 """The files that may import Ray, besides the package cluster."""
 
 S3 = {"storage/s3.py"}

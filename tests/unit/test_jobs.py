@@ -48,7 +48,13 @@ def test_every_job_file_is_valid_and_can_be_planned(file, here, monkeypatch):
 
     assert warnings(loaded) == []
     plan = resolve_plan(loaded)
-    assert [*plan["tasks"]] == [*loaded.tasks] if loaded.kind == "evaluate" else plan["crops"] > 0
+    match loaded.kind:
+        case "evaluate":
+            assert [*plan["tasks"]] == [*loaded.tasks]
+        case "restore":
+            assert (plan["pictures"], sum(plan["tasks"].values())) == (1, 1)
+        case _:
+            assert plan["crops"] > 0
     assert loaded.name == file.stem
 
 

@@ -1,6 +1,7 @@
 """`validate FILE`, `plan JOB` and `schema`: what a job file says, and what it would do, without running it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +32,8 @@ def validate(
     """Check a job, task or dataset file: every error at once, each with its line."""
     try:
         checked = check_file(file, overrides or ())
-        if checked.kind == "finetune":
-            _find_frozen(load_job(file, overrides or ()))
+        if checked.kind in BEYOND:
+            BEYOND[checked.kind](load_job(file, overrides or ()))
     except SpecError as error:
         if not as_json:
             raise
@@ -58,8 +59,8 @@ def plan(
 
     loaded = load_job(job_file, overrides or ())
     job = loaded.job
-    if job.kind == "finetune":
-        _find_frozen(loaded)
+    if job.kind in BEYOND:
+        BEYOND[job.kind](loaded)
     planned = resolve_plan(job)
 
     def render(to: Console) -> None:
@@ -67,6 +68,8 @@ def plan(
             to.file.write(dump_job(job))
         elif job.kind == "evaluate":
             _evaluate_plan(to, planned)
+        elif job.kind == "restore":
+            _restore_plan(to, planned)
         else:
             _train_plan(to, planned)
 
@@ -89,6 +92,17 @@ def _find_frozen(loaded: LoadedJob) -> None:
     from ipt_platform.train.frozen import find_frozen
 
     find_frozen(loaded, Path())
+
+
+def _choose_models(loaded: LoadedJob) -> None:
+    """Check what a job that restores names beyond its file."""
+    from ipt_platform.restore.models import choose_models
+
+    choose_models(loaded, Path())
+
+
+BEYOND: dict[str, Callable[[LoadedJob], None]] = {"finetune": _find_frozen, "restore": _choose_models}
+"""By kind of job, what checks the models that it names."""
 
 
 def _train_plan(to: Console, plan: dict[str, Any]) -> None:
@@ -128,6 +142,23 @@ def _stage(stage: dict[str, Any]) -> list[str]:
 def _evaluate_plan(to: Console, plan: dict[str, Any]) -> None:
     say(to, f"{plan['name']}: evaluation of {plan['checkpoint']} on {', '.join(plan['tasks'])} under {plan['protocol']}")
     _sets(to, plan)
+
+
+def _restore_plan(to: Console, plan: dict[str, Any]) -> None:
+    actors = f"{plan['actors']} actor{'s' if plan['actors'] > 1 else ''}"
+    say(to, f"{plan['name']}: {plan['pictures']:,} pictures of {plan['input']} to {plan['output']} on {actors}")
+    others = {"outputs are there already": "found", "that no rule matches": "unmatched", "other files": "ignored"}
+    told = [f"{plan[key]:,} {words}" for words, key in others.items() if plan[key]]
+    if told:
+        say(to, ", ".join(told))
+    for bad in plan["bad"]:
+        say(to, f"cannot be restored: {bad['name']}: {bad['reason']}")
+    say(to, "")
+    rows = [[rule["match"] or "(every other)", rule["task"]] for rule in plan["rules"]]
+    table(to, ("pictures that match", "get"), rows)
+    say(to, "")
+    table(to, ("task", "pictures"), [[task, f"{n:,}"] for task, n in plan["tasks"].items()], right=("pictures",))
+    _notes(to, plan["warnings"])
 
 
 def _sets(to: Console, plan: dict[str, Any]) -> None:

@@ -36,8 +36,8 @@ class LiveLine:
         self._live.stop()
 
     def show(self, line: dict[str, Any]) -> None:
-        """Show a training line of metrics.jsonl in the place of the one before; does nothing if this is no terminal."""
-        if self.console.is_terminal and "loss" in line:
+        """Show a line of metrics.jsonl that says how far a run is; does nothing if this is no terminal."""
+        if self.console.is_terminal and "steps" in line:
             self._live.update(Text(progress(line, self.total_steps), no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def event(self, event: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class RunWatch:
         """Show what is new; call it about twice a second."""
         for event in self._events.poll_objects():
             self.live.event(event)
-        if lines := [line for line in self._metrics.poll_objects() if "loss" in line]:
+        if lines := [line for line in self._metrics.poll_objects() if "steps" in line]:
             self.live.show(revive(lines[-1]))
 
     def until(self, done: Callable[[float], bool], period: float = 0.5) -> None:
@@ -68,7 +68,7 @@ class RunWatch:
 
 
 def progress(line: dict[str, Any], total_steps: int) -> str:
-    """A training line in words: step, stage, time left, images per second, loss per task, share of waiting for data."""
+    """How far a run is, in words: step, time left, images per second, loss per task, share of waiting for data."""
     total = line.get("steps", total_steps)
     step = line.get("step", 0)
     parts = [f"step {step}/{total} {step / total:4.0%}" if total else f"step {step}"]
@@ -76,7 +76,8 @@ def progress(line: dict[str, Any], total_steps: int) -> str:
         parts.append(f"ETA {duration(line['eta_seconds'])}")
     if line.get("images_per_second") is not None:
         parts.append(f"{line['images_per_second']:.1f} images/s")
-    parts.append(" ".join(["loss", *(f"{task} {loss:.4f}" for task, loss in line.get("loss", {}).items())]))
+    if "loss" in line:
+        parts.append(" ".join(["loss", *(f"{task} {loss:.4f}" for task, loss in line["loss"].items())]))
     if line.get("data_wait_share") is not None:
         parts.append(f"data wait {line['data_wait_share']:.1%}")
     return printable("  ".join(parts))

@@ -16,7 +16,7 @@ from ipt_platform.errors import NotFoundError, UsageError
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.jsonl import Follower, last_lines
 from ipt_platform.observe.rundir import RunDir, find_run, list_runs
-from ipt_platform.observe.status import Status, run_status
+from ipt_platform.observe.status import RESTORE, Status, run_status
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the folder of a run.")]
 _COLUMNS = ("run", "state", "step", "%", "eta", "attempt", "loss", "psnr", "updated")
@@ -129,7 +129,7 @@ def _facts(run: RunDir, status: Status) -> list[tuple[str, str]]:
     speed = status.images_per_second
     wait = status.data_wait_share
     return [
-        ("step", progress),
+        ("pictures" if status.kind == RESTORE else "step", progress),
         ("ETA", duration(status.eta) if status.eta is not None else ""),
         ("attempt", str(status.attempt) if status.attempt else ""),
         ("loss", _numbers(status.loss, ".4f")),
@@ -137,10 +137,16 @@ def _facts(run: RunDir, status: Status) -> list[tuple[str, str]]:
         ("speed", f"{speed:.1f} images/s" if speed is not None else ""),
         ("data wait", f"{wait:.1%} of the time" if wait is not None else ""),
         ("bad samples", _bad_samples(status.samples)),
-        ("checkpoint", f"step {status.checkpoint}" if status.checkpoint is not None else "none yet"),
+        ("checkpoint", _checkpoint(status)),
         ("last word", status.updated),
         ("folder", str(run.path)),
     ]
+
+
+def _checkpoint(status: Status) -> str:
+    if status.kind == RESTORE:
+        return ""
+    return f"step {status.checkpoint}" if status.checkpoint is not None else "none yet"
 
 
 def _bad_samples(samples: dict[str, Any] | None) -> str:

@@ -12,10 +12,11 @@ from ipt_platform.cli.output import Json, console, duration, emit, say, table
 from ipt_platform.cluster.registered import register_packs
 from ipt_platform.cluster.submit import prepare_run, total_steps
 from ipt_platform.cluster.submit import submit as run_job
-from ipt_platform.data.bad import samples_in_words
+from ipt_platform.data.bad import kinds_in_words, samples_in_words
 from ipt_platform.errors import CancelledRunError, InfrastructureError
 from ipt_platform.evaluate.report import rows_of
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.spec.job import RestoreJob
 from ipt_platform.spec.load import load_job
 
 
@@ -27,7 +28,7 @@ def submit(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a job and follow it; the same job under the same --run goes on from its newest checkpoint."""
+    """Run a job and follow it; the same job under the same --run goes on where it stopped."""
     loaded = load_job(job_file, overrides or ())
     job, run = loaded.job, prepare_run(loaded, run_id, Path())
     notes = console(stderr=True)
@@ -45,7 +46,11 @@ def submit(
         for each in registered
     ]
     data = {"run": run.id, "path": str(run.path), "registered": versions, **report}
-    emit(data, as_json, lambda to: _render(to, run, report, versions))
+    if isinstance(job, RestoreJob):
+        del data["registered"]
+        emit(data, as_json, lambda to: _render_restored(to, run, report))
+    else:
+        emit(data, as_json, lambda to: _render(to, run, report, versions))
 
 
 def _render(to: Console, run: RunDir, report: dict[str, Any], versions: list[dict[str, Any]]) -> None:
@@ -70,3 +75,14 @@ def _render(to: Console, run: RunDir, report: dict[str, Any], versions: list[dic
     for row in rows:
         for picture in sorted(samples.glob(f"{row.set}-{row.task}-*.png"))[:1]:
             say(to, f"degraded | restored | clean, {row.task}: {picture}")
+
+
+def _render_restored(to: Console, run: RunDir, report: dict[str, Any]) -> None:
+    found = f", {report['found']:,} were there already" if report["found"] else ""
+    say(to, f"{report['restored']:,} of {report['pictures']:,} pictures restored to {report['output']}{found}: {run.report}")
+    for task, model in report["models"].items():
+        say(to, f"{task}: {report['tasks'][task]:,} pictures, by {model['by']}")
+    if kinds := {kind: len(bad) for kind, bad in report["bad"].items()}:
+        say(to, f"{sum(kinds.values()):,} could not be restored ({kinds_in_words(kinds)}); the report names each")
+    if report["unmatched"]:
+        say(to, f"{report['unmatched']:,} were left alone: no rule of tasks matches them")

@@ -1,4 +1,4 @@
-"""The process that drives a run: connects to Ray, trains, says how it ended.
+"""The process that drives a run: connects to Ray, trains or restores, says how it ended.
 
     python -P -m ipt_platform.cluster.drive LINK RUN BASE LEADER FOLDER
 
@@ -6,6 +6,7 @@ Started by `driver.py` in a session of its own, at the other end of the socket L
 through the run's files, or killed with everything that it has started. It does the same itself once the other end is gone.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ from ipt_platform.cluster.driver import end_session
 from ipt_platform.cluster.folder import remove
 from ipt_platform.cluster.local import Slots, connected
 from ipt_platform.cluster.measure import measure
+from ipt_platform.cluster.restore import restore_all
 from ipt_platform.errors import IptError, storage_failed
 from ipt_platform.observe.process import Process, living
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.job import EvaluateJob, LearningJob
+from ipt_platform.spec.job import EvaluateJob, LearningJob, RestoreJob
 from ipt_platform.spec.load import load_job
 from ipt_platform.train.driver import run_training
 from ipt_platform.train.setup import ahead_of
@@ -71,16 +74,29 @@ def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | 
     job = load_job(run.job, base=base).job
     if isinstance(job, EvaluateJob):
         measure(job, run, base, leader)
-        return link.tell(exit_code=0)
-    with connected(needed(job), run.logs(run.current_attempt() + 1, "driver"), folder):
-        if folder:
-            link.tell(servers={name: pid for pid, name in living(os.getpid()).items() if name in SERVERS})
-        try:
+        link.tell(exit_code=0)
+        return
+    log = run.logs(run.current_attempt() + 1, "driver")
+
+    @contextlib.contextmanager
+    def ray_of(slots: Slots) -> Iterator[None]:
+        with connected(slots, log, folder):
+            if folder:
+                link.tell(servers={name: pid for name, pid in living(os.getpid()).items() if name in SERVERS})
+            try:
+                yield
+                link.tell(exit_code=0)
+            except IptError as error:
+                # Before Ray is shut down, which may take as long as it likes.
+                link.tell(exit_code=error.exit_code, message=str(error))
+                raise
+
+    if isinstance(job, RestoreJob):
+        restore_all(job, run, base, leader, ray_of)
+        link.tell(exit_code=0)  # where nothing was missing, there was no Ray to tell it
+    else:
+        with ray_of(needed(job)):
             run_training(job, run, base, leader)
-            link.tell(exit_code=0)
-        except IptError as error:
-            # Before Ray is shut down, which may take as long as it likes.
-            link.tell(exit_code=error.exit_code, message=str(error))
 
 
 def needed(job: LearningJob) -> Slots:

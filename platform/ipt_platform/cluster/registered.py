@@ -8,7 +8,7 @@ from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.observe.events import utc_now
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.registry.store import VARIABLE, open_registry
-from ipt_platform.spec.job import AnyJob, EvaluateJob
+from ipt_platform.spec.job import AnyJob, LearningJob
 from ipt_platform.spec.registered import COMMIT, FOLDER, RECORD, find_registered
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def keep_records(job: AnyJob, run: RunDir, base: Path) -> None:
     Raises:
         OSError: the disk is full or refuses.
     """
-    if isinstance(job, EvaluateJob):
+    if not isinstance(job, LearningJob):
         return
     for name in job.tasks:
         found = find_registered(base / job.storage / FOLDER, name)
@@ -44,7 +44,7 @@ def register_packs(job: AnyJob, run: RunDir, base: Path) -> "list[Trained]":
             not finite.
         InfrastructureError: the storage or the index failed.
     """
-    kept = {} if isinstance(job, EvaluateJob) else {name: find_registered(run.tasks, name) for name in job.tasks}
+    kept = {name: find_registered(run.tasks, name) for name in job.tasks} if isinstance(job, LearningJob) else {}
     versions = {name: found.version for name, found in kept.items() if found and run.pack(name).is_dir()}
     if not versions:
         return []

@@ -23,10 +23,12 @@ class Stop:
         run: the run.
         own_attempt: the attempt of this submission that owns the run now, None before the first.
         gently: whether an attempt can stop by itself.
+        lost: what is lost when everything is ended at once, as the end of a sentence.
     """
 
-    def __init__(self, run: RunDir, own_attempt: Callable[[], int | None], gently: bool):
+    def __init__(self, run: RunDir, own_attempt: Callable[[], int | None], gently: bool, lost: str = ""):
         self.run, self.own_attempt, self.gently = run, own_attempt, gently
+        self.lost = lost
         self.heard: list[int] = []
         self.asked: int | None = None
 
@@ -49,7 +51,7 @@ class Stop:
         name = name_of(self.heard[-1])
         if self.own_attempt() is None:
             return CancelledRunError(f"stopped by {name} before it had begun")
-        return CancelledRunError(f"stopped at once by {name}, without a checkpoint of its own")
+        return CancelledRunError(f"stopped at once by {name}{self.lost}")
 
 
 @contextlib.contextmanager

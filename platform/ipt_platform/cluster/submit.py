@@ -19,7 +19,7 @@ from ipt_platform.observe.events import ENDINGS, append_event, read_events
 from ipt_platform.observe.process import this_process
 from ipt_platform.observe.rundir import RunDir, create
 from ipt_platform.observe.status import run_status
-from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob
+from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob, RestoreJob
 from ipt_platform.spec.load import LoadedJob, dump_job, job_diff, load_job
 
 Watch = Callable[[Callable[[float], bool]], None]
@@ -32,30 +32,30 @@ def new_run_id(job: AnyJob) -> str:
 
 
 def total_steps(job: AnyJob) -> int:
-    """Training steps of a job: 0 for one that only measures."""
-    return 0 if isinstance(job, EvaluateJob) else sum(stage.steps for stage in job.train.stages)
+    """Training steps of a job: 0 for one that trains nothing."""
+    return sum(stage.steps for stage in job.train.stages) if isinstance(job, LearningJob) else 0
 
 
 def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     """The folder of a run with its resolved job: a new one, or the one with this id if the job is the same.
 
-    It also gets the records of registered tasks and, for a finetune, its backbone, before anything can start.
+    It also gets the records of registered tasks and, for a finetune, its backbone, or what restores, before anything can start.
 
     Raises:
         RefusedError: the run was started with another job (the difference is named), or is running now.
-        SpecError: the backbone of a finetune, or the bias that it begins from, cannot be used.
+        SpecError: the backbone of a finetune, the bias that it begins from, or what is to restore, cannot be used.
         InfrastructureError: the storage cannot be written.
     """
     job = loaded.job
     name = run_id or new_run_id(job)
     with _storage(Path(job.storage)):
-        keep_backbone = _keeper(loaded, RunDir(Path(job.storage) / name), base)
+        keep_own = _keeper(loaded, RunDir(Path(job.storage) / name), base)
         run = create(job.storage, name)
         if not run.job.exists():
             keep_records(job, run, base)
             replace_file(run.job, dump_job(job).encode())
-            keep_backbone(run)
-            append_event(run, "created", 0, steps=total_steps(job))
+            keep_own(run)
+            append_event(run, "created", 0, kind=job.kind, steps=total_steps(job))
             return run
     changes = job_diff(load_job(run.job).job, job)
     if changes:
@@ -68,7 +68,7 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     if status.state == "running":
         raise RefusedError(f"run {run.id} is running: {status.reason}")
     with _storage(run.path):
-        keep_backbone(run)  # which was not done if the first submission died just then
+        keep_own(run)  # which was not done if the first submission died just then
     return run
 
 
@@ -93,7 +93,14 @@ def submit(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]
 
 
 def _keeper(loaded: LoadedJob, run: RunDir, base: Path) -> Callable[[RunDir], None]:
-    """What copies the backbone of a finetune, which was found to be usable, into its run; it does nothing for other jobs."""
+    """What puts into its run the backbone of a finetune, or what a job restores with, which was found to be usable; it does
+    nothing for other jobs.
+    """
+    if isinstance(loaded.job, RestoreJob) and not run.models.exists():
+        from ipt_platform.restore.models import choose_models, keep_models
+
+        chosen = choose_models(loaded, base)
+        return lambda run: keep_models(run.models, chosen)
     if not isinstance(loaded.job, FinetuneJob) or run.backbone.is_dir():
         return lambda run: None
     # torch takes seconds to import, and only here does whoever submits need it
@@ -104,11 +111,12 @@ def _keeper(loaded: LoadedJob, run: RunDir, base: Path) -> Callable[[RunDir], No
 
 
 def _bring_to_its_end(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> None:
-    learning = not isinstance(job, EvaluateJob)
+    with_ray = not isinstance(job, EvaluateJob)
     before, leader = run.current_attempt(), this_process()
     log = run.logs(before + 1, "driver")
-    embedded = learning and not os.environ.get("RAY_ADDRESS")
-    stop = Stop(run, lambda: run.attempt_of(leader, before), gently=learning)
+    embedded = with_ray and not os.environ.get("RAY_ADDRESS")
+    lost = "" if isinstance(job, RestoreJob) else ", without a checkpoint of its own"
+    stop = Stop(run, lambda: run.attempt_of(leader, before), gently=with_ray, lost=lost)
     try:
         with ExitStack() as stack:
             stack.enter_context(listening(stop))

@@ -22,11 +22,24 @@ _BLOCKS = "ipt_platform.blocks_ahead"
 """The setting of a context that makes its streams bounded: how many blocks they may be ahead."""
 
 
-def bound(context: DataContext, blocks: int) -> None:
-    """Have the streams of a context run so many blocks ahead of whoever takes them."""
+def bounded_context(blocks: int, each: int, ordered: bool) -> DataContext:
+    """Settings of a pipeline with one operator of actors.
+
+    Args:
+        blocks: how many blocks it may run ahead of whoever takes them.
+        each: how many of them each actor has been asked for.
+        ordered: whether blocks come in the order of their rows, or as they are done.
+    """
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = ordered
+    context.target_max_block_size = 1  # blocks are as we make them: of one row, which nobody cuts or joins
+    context.max_tasks_in_flight_per_actor = each
+    context.memory_usage_poll_interval_s = None
     context.set_config(_BLOCKS, blocks)
     context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [_Bounded])
     context.custom_execution_callback_classes = [_Unhurried]
+    return context
 
 
 def _metrics() -> bool:

@@ -21,7 +21,7 @@ from ray.exceptions import RayTaskError
 
 from ipt_platform.data.ahead import BLOCKS_EACH, Ahead, processes_of
 from ipt_platform.data.batch import Batch
-from ipt_platform.data.executor import bound
+from ipt_platform.data.executor import bounded_context
 from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.pairs import BatchMaker, new_buffer
 from ipt_platform.data.told import EXPECTED, retell, tell
@@ -60,14 +60,7 @@ def _taken(dataset: ray.data.Dataset) -> Iterator[Batch]:
 def _pipeline(maker: BatchMaker, start: int, stop: int, cpus: float, prefetch: int) -> ray.data.Dataset:
     processes = processes_of(cpus)
     ahead = Ahead.of(maker.largest_room, processes, prefetch)
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    context.target_max_block_size = 1  # blocks are as we make them: of one row, which nobody cuts or joins
-    context.max_tasks_in_flight_per_actor = BLOCKS_EACH
-    context.memory_usage_poll_interval_s = None
-    bound(context, ahead.blocks)
-    with DataContext.current(context):
+    with DataContext.current(bounded_context(ahead.blocks, BLOCKS_EACH, ordered=True)):
         return ray.data.read_datasource(
             _Counting(start, stop, ahead.steps, first=processes),
             num_cpus=_COUNTING_CPUS,

@@ -6,7 +6,8 @@
      "steps": count, "seconds": s, "images_per_second": 1/s, "data_wait_share": 0..1,
      "samples": {"seen": count, "bad": {kind: count}}}
 
-A PSNR of null is infinite: no picture had any error. What was not measured has no entry.
+A PSNR of null is infinite: no picture had any error. What was not measured has no entry. A job that restores has a report of
+its own (`cluster.restore.make_report`).
 """
 
 import json
@@ -103,8 +104,8 @@ def read_report(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
-    if not isinstance(report, dict) or not {"protocol", "sets"} <= report.keys():
-        raise DataError(f"{path}: not a report: expected an object with the keys protocol and sets")
+    if not isinstance(report, dict) or not ({"protocol", "sets"} <= report.keys() or {"pictures", "bad"} <= report.keys()):
+        raise DataError(f"{path}: not a report: expected an object with the keys protocol and sets, or pictures and bad")
     return report
 
 

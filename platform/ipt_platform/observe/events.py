@@ -10,18 +10,18 @@ from ipt_platform.observe.rundir import RunDir
 EVENT_TYPES = {
     "created": "the run's folder and resolved job were written",
     "started": "an attempt began at step 0",
-    "resumed": "an attempt goes on from a checkpoint",
+    "resumed": "an attempt goes on from a checkpoint, or with the pictures that are missing",
     "stage": "training entered a stage (patch and batch size)",
     "checkpoint": "a checkpoint was committed",
     "checkpoint-damaged": "a checkpoint could not be used and was passed over",
     "evaluated": "the test sets were measured",
-    "bad-sample": "a picture could not be used and was replaced",
+    "bad-sample": "a picture could not be used; training replaces it",
     "warning": "something a person should know, without consequence for the state",
     "stop-requested": "somebody asked the run to stop after a checkpoint",
     "worker-lost": "a worker process died; the attempt ends or goes on without it",
     "failed": "the attempt ended with an error",
     "cancelled": "the attempt ended because somebody asked for it",
-    "finished": "the last step was done and evaluated",
+    "finished": "the last step was done and evaluated, or the last picture restored",
 }
 ENDINGS = {"failed", "cancelled", "finished"}
 

@@ -7,6 +7,7 @@
   logs/<attempt>/<rank>.log  samples/step-N/   checkpoints/step-N/
   tasks/<name>/<version>/    of the registered tasks of its job alone
   backbone/  start.safetensors  packs/<task>/   of a finetune alone
+  models.json                of a job that restores alone
 """
 
 import contextlib
@@ -86,6 +87,11 @@ class RunDir:
     def start(self) -> Path:
         """The bias from which those of a finetune begin, if it is not zero."""
         return self.path / "start.safetensors"
+
+    @property
+    def models(self) -> Path:
+        """What a job that restores was submitted with (`restore.models`)."""
+        return self.path / "models.json"
 
     def pack(self, task: str) -> Path:
         """The bias pack that a finetune leaves of a task."""

@@ -11,6 +11,9 @@ from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import Attempt, RunDir
 
 STATES = ("created", "running", "interrupted", "finished", "failed", "cancelled")
+RESTORE = "restore"
+"""The kind of a job whose steps are pictures, and which has no checkpoints: its outputs say where it goes on."""
+
 STALE_SECONDS = 120.0  # an evaluation or the start of Ray on a slow machine may say nothing for a minute
 _STEP_EVENTS = {"started", "resumed", "checkpoint", "evaluated", *ENDINGS}  # other events may speak of steps ahead
 _LOOK_BACK = (64, 4096, None)  # how many last lines of metrics.jsonl are searched for a report; None is all of them
@@ -24,7 +27,8 @@ class Status:
         run_id: the run.
         state: one of STATES.
         reason: one sentence: why it is in this state, and what to do where that is not plain.
-        step: steps done. steps: steps of the whole job (0: not known yet).
+        kind: of its job ("": not recorded).
+        step: steps done, or pictures that a job that restores has dealt with. steps: of the whole job (0: not known yet).
         eta: seconds to the end as the run itself last said (None: not running or not known).
         attempt: the newest attempt (0: never started).
         stage: number of the stage of the last report (None: no report).
@@ -39,6 +43,7 @@ class Status:
     run_id: str
     state: str
     reason: str
+    kind: str = ""
     step: int = 0
     steps: int = 0
     eta: float | None = None
@@ -71,21 +76,23 @@ def run_status(run: RunDir, stale: float = STALE_SECONDS, clock: Callable[[], da
     attempt = run.attempt(run.current_attempt())
     events = read_events(run)
     current = [event for event in events if event.get("attempt") == attempt.number]
-    training, evaluation = _last_report(run, "loss"), _last_report(run, "evaluation")
+    kind = next((str(event.get("kind", "")) for event in events if event.get("type") == "created"), "")
+    training, evaluation = _last_report(run, "steps"), _last_report(run, "evaluation")
     step, total = _progress(training, events)
     checkpoint = newest_commit(run)
     updated = max([line["time"] for line in (*events[-1:], training, evaluation) if "time" in line] + [attempt.started])
     ending = next((event for event in reversed(current) if event.get("type") in ENDINGS), None)
     if ending:
-        state, reason = ending["type"], _ended(run, ending, step, total, checkpoint)
+        state, reason = ending["type"], _ended(run, ending, step, total, _go_on(run, kind, checkpoint))
     elif attempt.number == 0:
         state, reason = "created", "no attempt has started yet; submit its job to start it"
     else:
-        state, reason = _under_way(run, attempt, _age(updated, clock()), stale, checkpoint)
+        state, reason = _under_way(run, attempt, _age(updated, clock()), stale, kind, checkpoint)
     return Status(
         run_id=run.id,
         state=state,
         reason=reason,
+        kind=kind,
         step=step,
         steps=total,
         eta=training.get("eta_seconds") if state == "running" and training.get("attempt") == attempt.number else None,
@@ -128,32 +135,35 @@ def _moment(line: dict[str, Any]) -> tuple[int, str]:
     return line.get("attempt", 0), line.get("time", "")
 
 
-def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, checkpoint: int | None) -> str:
+def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, go_on: str) -> str:
     reason = str(ending.get("reason", "")).strip().rstrip(".")
     if ending["type"] == "finished":
         return reason or f"all {total or step} steps are done"
     done = f"after step {step} of {total}" if total else f"after step {step}"
-    return f"{reason or 'no reason was recorded'} ({done}); {_go_on(run, checkpoint)}"
+    return f"{reason or 'no reason was recorded'} ({done}); {go_on}"
 
 
-def _under_way(run: RunDir, attempt: Attempt, age: float, stale: float, checkpoint: int | None) -> tuple[str, str]:
+def _under_way(run: RunDir, attempt: Attempt, age: float, stale: float, kind: str, checkpoint: int | None) -> tuple[str, str]:
     process = attempt.process
     alive = process.alive() if process else None
     leader = str(process) if process else "its process"
     silent = f"for {_span(age)}"
     stop = run.stop_requested(attempt.number)
     if alive is False:
-        return "interrupted", f"{leader} is gone without an ending; {_go_on(run, checkpoint)}"
+        return "interrupted", f"{leader} is gone without an ending; {_go_on(run, kind, checkpoint)}"
     if alive is None and age > stale:
-        return "interrupted", f"nothing was heard {silent} of {leader}; {_go_on(run, checkpoint)}"
+        return "interrupted", f"nothing was heard {silent} of {leader}; {_go_on(run, kind, checkpoint)}"
     if stop is not None:
-        return "running", f"asked to stop ({stop.rstrip('.')}), commits a checkpoint first"
+        first = "finishes the pictures at work" if kind == RESTORE else "commits a checkpoint"
+        return "running", f"asked to stop ({stop.rstrip('.')}), {first} first"
     if age > stale:
         return "running", f"{leader} is alive but has said nothing {silent}: it may hang, see its logs"
     return "running", f"attempt {attempt.number} is led by {leader}, last word {_span(age)} ago"
 
 
-def _go_on(run: RunDir, checkpoint: int | None) -> str:
+def _go_on(run: RunDir, kind: str, checkpoint: int | None) -> str:
+    if kind == RESTORE:
+        return f"submitting {run.id} again restores what is missing"
     start = f"goes on from step {checkpoint}" if checkpoint is not None else "starts again from step 0 (no checkpoint)"
     return f"submitting {run.id} again {start}"
 

@@ -15,7 +15,7 @@ from ipt_platform.errors import CheckpointError, Problem, SpecError, UsageError
 from ipt_platform.evaluate.run import RestoreFn
 from ipt_platform.observe.rundir import RunDir, find_run
 from ipt_platform.restore.tiles import restore_array
-from ipt_platform.spec.job import JOB
+from ipt_platform.spec.job import JOB, RestoreJob
 from ipt_platform.spec.registered import FOLDER, find_registered
 from ipt_platform.spec.source import load_yaml
 from ipt_platform.spec.task import OWN, load_task, task_names
@@ -84,7 +84,8 @@ def upscale_of(checkpoint: Path, task: str) -> int:
     job = checkpoint.parent.parent / "job.yaml"
     document = load_yaml(job) if job.is_file() else None
     try:
-        uses = JOB.validate_python(document.value).tasks if document else {}
+        made = JOB.validate_python(document.value) if document else None
+        uses = made.tasks if made and not isinstance(made, RestoreJob) else {}
         return spec.training(uses[task].params if task in uses else {}).upscale
     except ValidationError as error:
         found = "; ".join(detail["msg"] for detail in error.errors())

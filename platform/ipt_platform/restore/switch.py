@@ -1,32 +1,40 @@
 """Several tasks on one backbone that is loaded once: changing the task costs one merge, not a model."""
 
 import copy
+from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ipt_platform.errors import NotFoundError
 from ipt_platform.model.bias import BiasedModel
+
+KEPT = 4
+"""Tasks whose merged weights are kept; each takes as much memory as the weights that its bias is for."""
 
 
 class TaskSwitch:
     """One restorer whose weights become those of whichever task is asked for.
 
-    Every merge starts from the backbone's own weights, so that nothing adds up over many changes.
+    Every merge starts from the backbone's own weights, so that nothing adds up over many changes. Weights change hands and are
+    not copied: what no bias is for is the backbone's own tensor.
 
     Args:
         model: the backbone, not fused, with the biases of its tasks; left as it is.
+        keep: of how many tasks, those asked for last, the merged weights are kept; at least 1.
     """
 
-    def __init__(self, model: BiasedModel):
-        self.model = model
+    def __init__(self, model: BiasedModel, keep: int = KEPT):
+        self.model, self.keep = model, keep
         self.task = ""
-        self._restorer = copy.deepcopy(model.backbone).requires_grad_(False).eval()
-        self._weights = dict(self._restorer.named_parameters())
+        self.merges = 0
         self._own = dict(model.backbone.named_parameters())
-        self._merged: set[str] = set()
+        # One set of tensors for two modules: the restorer's parameters are its own, what they hold is not.
+        shared = {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in self._own.values()}
+        self._restorer = copy.deepcopy(model.backbone, shared).eval()
+        self._weights = dict(self._restorer.named_parameters())
+        self._merged: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
 
-    @torch.no_grad()
     def restorer(self, task: str) -> nn.Module:
         """The restorer, now of this task: `[B, 3, H, W] -> [B, 3, H, W]`; the one that was given before is the same module.
 
@@ -37,10 +45,20 @@ class TaskSwitch:
             return self._restorer
         if task not in self.model.biases:
             raise NotFoundError(f"there is no bias for task {task!r}; the model has: {', '.join(self.model.biases)}")
-        merged = self.model.bias(task).merged(self.model.backbone)
-        for name in self._merged - merged.keys():
-            self._weights[name].copy_(self._own[name])
+        before, merged = self._merged.get(self.task, {}), self._merge(task)
+        for name in before.keys() - merged.keys():
+            self._weights[name].data = self._own[name].data
         for name, weight in merged.items():
-            self._weights[name].copy_(weight)
-        self._merged, self.task = set(merged), task
+            self._weights[name].data = weight
+        self.task = task
+        while len(self._merged) > self.keep:
+            self._merged.popitem(last=False)
         return self._restorer
+
+    @torch.no_grad()
+    def _merge(self, task: str) -> dict[str, Tensor]:
+        if task not in self._merged:
+            self.merges += 1
+            self._merged[task] = self.model.bias(task).merged(self.model.backbone)
+        self._merged.move_to_end(task)  # those asked for last are kept
+        return self._merged[task]

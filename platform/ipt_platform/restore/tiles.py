@@ -4,9 +4,8 @@ Every tile is cut with more context than it contributes: of an overlap, the oute
 (there the tile lacks the neighbourhood the whole picture has) and the two tiles are blended over the middle part by a
 raised cosine. A model that looks no further than the part thrown away gives exactly the result of the whole picture.
 
-Tiles start at multiples of `ALIGN` pixels, so that a model with downsampling steps or windows sees them in the same
-phase as in the whole picture; sizes are left as they come (the last tile of a row is what remains), padding is the
-model's own.
+Tiles start at multiples of `ALIGN` pixels (`spec.tiling`); sizes are left as they come (the last tile of a row is what
+remains), padding is the model's own.
 """
 
 import math
@@ -17,11 +16,9 @@ import numpy as np
 import torch
 
 from ipt_platform.errors import UsageError
+from ipt_platform.spec.tiling import DEFAULT_OVERLAP, DEFAULT_TILE, tiling_problem
 
 Restorer = Callable[[torch.Tensor], torch.Tensor]
-ALIGN = 128
-DEFAULT_TILE = 704
-DEFAULT_OVERLAP = 192
 # Of an overlap, the share thrown away on each side; the rest is blended.
 DISCARD = 3 / 8
 
@@ -134,11 +131,5 @@ def _weight(start: int, stop: int, length: int, overlap: int) -> np.ndarray:
 
 def check_sizes(tile: int, overlap: int) -> None:
     """Raise UsageError unless tiles of this size and overlap can be laid (see `restore_tiled`)."""
-    if overlap < 16 or overlap % 16:
-        raise UsageError(f"overlap is {overlap} pixels: expected a multiple of 16, at least 16")
-    if (tile - overlap) % ALIGN or 2 * overlap > tile:
-        steps = max(math.ceil(overlap / ALIGN), round((tile - overlap) / ALIGN), 1)
-        raise UsageError(
-            f"tile is {tile} pixels with an overlap of {overlap}: expected tile - overlap to be a multiple of {ALIGN} "
-            f"and at least the overlap; the nearest tile is {overlap + steps * ALIGN}"
-        )
+    if problem := tiling_problem(tile, overlap):
+        raise UsageError(problem[1])

@@ -13,10 +13,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.dataset import find_shards, resolve_set
-from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, TrainJob
+from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, RestoreJob, TrainJob
 from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
 from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.registered import FOLDER
+from ipt_platform.spec.restore_checks import check_input, check_output, check_rules, check_tiling
 from ipt_platform.spec.source import Document, KeyPath, load_yaml
 from ipt_platform.spec.task import TaskSpec, load_task, problem_of_pairs, task_of
 
@@ -65,6 +66,9 @@ def warnings(job: AnyJob) -> list[str]:
     """Settings of a valid job that have no effect, and gaps its author may not have meant; one sentence each."""
     if isinstance(job, EvaluateJob):
         return []
+    if isinstance(job, RestoreJob):
+        every = any(rule.match is None for rule in job.tasks)
+        return [] if every else ["pictures that no rule of tasks matches are left alone; a rule without match takes the rest"]
     said = []
     if isinstance(job, TrainJob) and job.train.mode == "mixed" and job.model.bias != BiasSpec():
         said.append("model.bias is ignored: train.mode mixed trains a plain backbone without task biases")
@@ -225,4 +229,10 @@ CHECKS: dict[type[AnyJob], list[Check]] = {
     TrainJob: LEARNING,
     FinetuneJob: LEARNING,
     EvaluateJob: [(("tasks",), _evaluate_tasks), (("sets",), _evaluate_sets)],
+    RestoreJob: [
+        (("input",), check_input),
+        (("input", "output"), check_output),
+        (("tasks", "run"), check_rules),
+        (("tile", "overlap"), check_tiling),
+    ],
 }

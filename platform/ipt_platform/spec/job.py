@@ -1,5 +1,6 @@
 """The job file: one model per kind, and `Job`, the union that `kind` tells apart."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
@@ -8,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, field_vali
 from ipt_platform.spec.base import Many, Name, Spec, Text, named, weighted
 from ipt_platform.spec.parts import (
     NO_S3,
+    ActorsSpec,
     BiasSpec,
     CheckpointSpec,
     ClusterSpec,
@@ -15,12 +17,14 @@ from ipt_platform.spec.parts import (
     EvaluateSpec,
     FinetuneSpec,
     ModelSpec,
+    RestoreRule,
     Start,
     StartSpec,
     TaskProbe,
     TaskUse,
     TrainSpec,
 )
+from ipt_platform.spec.tiling import DEFAULT_OVERLAP, DEFAULT_TILE
 from ipt_platform.spec.words import Protocol
 
 # What a file may write, for the JSON Schema; the validators turn all of it into one mapping.
@@ -43,12 +47,6 @@ class _JobBase(Spec):
 
     apiVersion: Literal["ipt/v1"] = Field(description="Version of this format: ipt/v1.")  # noqa: N815 (as Kubernetes spells it)
     name: Name = Field(description="Names the runs of this job: lower-case letters, digits and dashes, at most 63 characters.")
-    seed: int = Field(
-        default=0,
-        ge=0,
-        lt=2**63,
-        description="Start of every random choice: order, crops, degradations, first weights.",
-    )
     storage: Text = Field(
         default="runs", description="Folder that holds the runs; relative to the directory the command runs in."
     )
@@ -61,7 +59,18 @@ class _JobBase(Spec):
         return storage
 
 
-class TrainJob(_JobBase):
+class _SeededJob(_JobBase):
+    """A job in which something is drawn."""
+
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="Start of every random choice: order, crops, degradations, first weights.",
+    )
+
+
+class TrainJob(_SeededJob):
     """Train one backbone for several tasks, with or without task biases."""
 
     kind: Literal["train"] = Field(description="train: learn a backbone and its task biases from clean photographs.")
@@ -77,18 +86,22 @@ class TrainJob(_JobBase):
     cluster: ClusterSpec = Field(default=ClusterSpec(), description="The machines to ask for.")
 
 
-def _or_one_task(schema: dict[str, Any]) -> None:
+def _or_one_task(kind: Any, meaning: str) -> Callable[[dict[str, Any]], None]:
     """Let a file say `task: NAME` in the place of `tasks`, as `load.check_job` does."""
-    one = {"description": "One task alone: short for tasks: [NAME].", "default": None}
-    schema["properties"]["task"] = TypeAdapter(Name).json_schema() | one
-    schema["required"].remove("tasks")
-    schema["oneOf"] = [{"required": ["tasks"]}, {"required": ["task"]}]
+
+    def add(schema: dict[str, Any]) -> None:
+        one = {"description": f"One task alone: short for {meaning}.", "default": None}
+        schema["properties"]["task"] = TypeAdapter(kind).json_schema() | one
+        schema["required"].remove("tasks")
+        schema["oneOf"] = [{"required": ["tasks"]}, {"required": ["task"]}]
+
+    return add
 
 
-class FinetuneJob(_JobBase):
+class FinetuneJob(_SeededJob):
     """Train the biases of tasks on a backbone that stays as it is, and pack each of them."""
 
-    model_config = ConfigDict(json_schema_extra=_or_one_task)
+    model_config = ConfigDict(json_schema_extra=_or_one_task(Name, "tasks: [NAME]"))
 
     kind: Literal["finetune"] = Field(description="finetune: learn task biases on a frozen backbone.")
     backbone: Text = Field(
@@ -109,7 +122,7 @@ class FinetuneJob(_JobBase):
     cluster: ClusterSpec = Field(default=ClusterSpec(), description="The machines to ask for.")
 
 
-class EvaluateJob(_JobBase):
+class EvaluateJob(_SeededJob):
     """Measure a checkpoint on frozen test sets."""
 
     kind: Literal["evaluate"] = Field(description="evaluate: measure a checkpoint on frozen test sets.")
@@ -127,9 +140,45 @@ class EvaluateJob(_JobBase):
     )
 
 
+class RestoreJob(_JobBase):
+    """Restore every picture of a folder, of a prefix on S3 or of shards."""
+
+    model_config = ConfigDict(json_schema_extra=_or_one_task(Text, "tasks: [{task: NAME}]"))
+
+    kind: Literal["restore"] = Field(
+        description="restore: give back every picture of a folder, of a prefix on S3 or of shards."
+    )
+    input: Text = Field(
+        description="The pictures: a folder or s3://bucket/prefix, with all below it, or shards (photos/*.tar, a range "
+        "photos/{000000..000127}.tar, also on S3); of pairs the degraded halves."
+    )
+    output: Text = Field(
+        description="Folder or s3://bucket/prefix of the restored pictures, under the names they have below the input (of a "
+        "shard: shard/name). What is there already is never replaced."
+    )
+    run: Text | None = Field(
+        default=None,
+        description="What restores: a run id, the folder of a run or of a checkpoint; null: the registered tasks. A run keeps "
+        "to the models that it was submitted with.",
+    )
+    tasks: Many[RestoreRule] = Field(
+        min_length=1,
+        description="Which pictures get which task: [{match: rainy/*, task: derain}, {task: denoise}]. What no rule matches is "
+        "left alone.",
+    )
+    tile: int = Field(default=DEFAULT_TILE, ge=1, le=65536, description="Longest side given to the model, pixels.")
+    overlap: int = Field(default=DEFAULT_OVERLAP, ge=1, le=65536, description="Pixels that neighbouring tiles share.")
+    cluster: ActorsSpec = Field(default=ActorsSpec(), description="The machines to ask for.")
+
+
 LearningJob = TrainJob | FinetuneJob
 """A job that trains something: what has stages, steps and checkpoints."""
 
-AnyJob = TrainJob | FinetuneJob | EvaluateJob
+AnyJob = TrainJob | FinetuneJob | EvaluateJob | RestoreJob
 JOB: TypeAdapter[AnyJob] = TypeAdapter(Annotated[AnyJob, Field(discriminator="kind")])
-JOB_KINDS: dict[str, type[AnyJob]] = {"train": TrainJob, "finetune": FinetuneJob, "evaluate": EvaluateJob}
+JOB_KINDS: dict[str, type[AnyJob]] = {
+    "train": TrainJob,
+    "finetune": FinetuneJob,
+    "evaluate": EvaluateJob,
+    "restore": RestoreJob,
+}

@@ -15,8 +15,8 @@ from ipt_platform.spec.problems import problems_of, shown
 from ipt_platform.spec.source import Document, KeyPath, MisreadError, dump_yaml, load_yaml
 
 ORDER = (
-    "apiVersion", "kind", "name", "seed", "model", "backbone", "tasks", "task", "bias", "start", "data", "train", "evaluate",
-    "checkpoint", "cluster",
+    "apiVersion", "kind", "name", "seed", "model", "backbone", "input", "output", "run", "tasks", "task", "bias", "start",
+    "data", "train", "evaluate", "checkpoint", "tile", "overlap", "cluster",
 )  # fmt: skip
 ABSENT = "(absent)"
 
@@ -72,15 +72,19 @@ def check_job(document: Document, base: Path = Path()) -> AnyJob:
 
 
 def _with_tasks(document: Document) -> Document:
-    """A finetune job's `task: NAME` written out as `tasks: [NAME]`, on the line where it stands."""
+    """`task: NAME` written out, on the line where it stands: as `tasks: [NAME]`, or as the one rule of a job that restores."""
     value = document.value
+    places: dict[KeyPath, tuple[KeyPath, ...]] = {("task",): (("tasks",), ("tasks", 0))}
     match value:
-        case {"kind": "finetune", "task": str()} if "tasks" not in value:
-            places: dict[KeyPath, tuple[KeyPath, ...]] = {("task",): (("tasks",), ("tasks", 0))}
+        case {"kind": "finetune", "task": str(name)} if "tasks" not in value:
+            tasks: list[Any] = [name]
+        case {"kind": "restore", "task": str(name)} if "tasks" not in value:
+            tasks = [{"task": name}]
+            places = {("task",): (*places[("task",)], ("tasks", 0, "task"))}
         case _:
             return document
     return Document(
-        {("tasks" if key == "task" else key): [each] if key == "task" else each for key, each in value.items()},
+        {("tasks" if key == "task" else key): tasks if key == "task" else each for key, each in value.items()},
         {new: line for path, line in document.lines.items() for new in places.get(path, (path,))},
         document.file,
         {new: text for path, text in document.overrides.items() for new in places.get(path, (path,))},

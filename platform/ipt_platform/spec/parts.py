@@ -4,10 +4,11 @@ Every field says in its description what it means and in which unit: that text i
 the reference in the docs.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, field_validator, model_validator
 
 from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text, Texts
 from ipt_platform.spec.words import Allocation, Backbone, Carrier, LayerGroup, Loss, Mode, Precision, Protocol
@@ -265,3 +266,45 @@ class ClusterSpec(Spec):
     gpus_per_worker: float = Field(default=0, ge=0, le=64, description="GPUs of each worker; 0: train on the CPU.")
     cpus_per_worker: float = Field(default=1, gt=0, le=1024, description="CPU cores of each worker, the stream's not counted.")
     max_failures: int = Field(default=3, ge=0, le=1000, description="Times lost workers are replaced before the run fails.")
+
+
+_REFERENCE = r"^[a-z0-9][a-z0-9-]{0,62}(@[a-z0-9][a-z0-9-]{0,62})?$"
+
+
+def _reference(value: str) -> str:
+    if not re.fullmatch(_REFERENCE, value) or value.endswith("\n"):
+        raise ValueError(f"expected a task, as in derain, derain@3 or derain@prod, found {value!r:.60}")
+    return value
+
+
+def _below_a_folder(value: str) -> str:
+    if value.startswith("/") or not all(value.split("/")) or {".", ".."} & {*value.split("/")}:
+        raise ValueError(f"expected a glob over names below the input, as in rainy/*, found {value!r:.60}")
+    return value
+
+
+class RestoreRule(Spec):
+    """Which pictures get which task: the first rule that matches a picture counts."""
+
+    match: Annotated[Text, AfterValidator(_below_a_folder)] | None = Field(
+        default=None,
+        description="Glob over a picture's name below the input (of a shard: shard/name): * stays within a folder, ** is any "
+        "number of folders, as in rainy/**/*.png; null: every picture.",
+    )
+    task: Annotated[Text, AfterValidator(_reference), Field(json_schema_extra={"pattern": _REFERENCE})] = Field(
+        description="What to undo: a task of `run`; without `run` a registered one, NAME, NAME@VERSION or NAME@ALIAS."
+    )
+
+
+class ActorsSpec(Spec):
+    """The machines a job that restores asks Ray for."""
+
+    actors: int = Field(default=1, ge=1, le=4096, description="Processes that restore; each keeps a backbone of its own.")
+    gpus_per_actor: float = Field(default=0, ge=0, le=64, description="GPUs of each actor; 0: restore on the CPU.")
+    cpus_per_actor: float = Field(default=1, gt=0, le=1024, description="CPU cores of each actor.")
+    max_failures: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="Times each lost actor is replaced before the run fails; no picture is lost by it.",
+    )

@@ -43,13 +43,13 @@ def _matching(s3: "S3", pattern: S3Path) -> list[S3Path]:
     literal = MAGIC.split(pattern.key, maxsplit=1)[0]
     listed = s3.list(S3Path(pattern.bucket, literal), deep="/" in pattern.key[len(literal) :])
     wanted = pattern.key.split("/")
-    return [path for path, _ in listed if _matches(path.key.split("/"), wanted)]
+    return [path for path, _ in listed if matches(path.key.split("/"), wanted)]
 
 
-def _matches(parts: list[str], pattern: list[str]) -> bool:
+def matches(parts: list[str], pattern: list[str]) -> bool:
     """As globs match paths on a disk: `*` stays within a part, `**` is any number of parts."""
     if not pattern:
         return not parts
     if pattern[0] == "**":
-        return any(_matches(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+        return any(matches(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and matches(parts[1:], pattern[1:])

@@ -12,10 +12,11 @@ from ipt_platform.model.bias import layout_parameters
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.model.fingerprint import fingerprint
+from ipt_platform.restore.work import restore_plan
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.draws import open_pairs
-from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob
+from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob, RestoreJob
 from ipt_platform.spec.registered import FOLDER
 from ipt_platform.spec.task import load_task
 from ipt_platform.storage.paths import AnyPath
@@ -34,17 +35,20 @@ def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
         `kind`, `name`, `warnings` and `sets`; for a training job also `mode`, `backbone`, `steps`, `samples` (images drawn),
         `crops`, `epochs`, `stages`, `parameters` (`backbone`, and `bias` by task, empty in mode mixed), `workers`, `shards` and
         `images` (how many they hold), and `pairs` by task that reads some (`shards`, `images`, and `epochs` over them); for a
-        finetune `source` and `fingerprint` of the backbone too; for an evaluation `checkpoint`, `tasks` and `protocol`.
+        finetune `source` and `fingerprint` of the backbone too; for an evaluation `checkpoint`, `tasks` and `protocol`; for a
+        job that restores, no `sets` but what `restore.work.restore_plan` gives.
 
     Raises:
         SpecError: Shards or sets went missing since the job was checked, or a task's shards hold no pairs.
-        UsageError: A test set measures none of the tasks.
+        UsageError: A test set measures none of the tasks, or there is nothing to restore.
         DataError: An index does not match its shard.
         NotFoundError: A shard has no index, or the backbone of a finetune is not there.
         CheckpointError, PackError: That backbone is damaged.
     """
     registered = base / job.storage / FOLDER
     head = {"kind": job.kind, "name": job.name, "warnings": warnings(job)}
+    if isinstance(job, RestoreJob):
+        return head | restore_plan(job, base)
     if isinstance(job, EvaluateJob):
         tasks = [frozen_task(name, use.params, base, registered) for name, use in job.tasks.items()]
         sets = _sets(job.sets, base, tasks)

@@ -20,7 +20,7 @@ from ipt_platform.data.stream import ray_stream
 from ipt_platform.errors import NO_ROOM, CancelledRunError, IptError, RefusedError, TrainingError, storage_failed
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.job import JOB, EvaluateJob, LearningJob
+from ipt_platform.spec.job import JOB, LearningJob
 from ipt_platform.train.group import Workers
 from ipt_platform.train.session import OpenStream, Place, Session
 
@@ -40,7 +40,7 @@ def train_worker(config: dict[str, Any]) -> None:
             leads the attempt, plain values).
     """
     job = JOB.validate_python(config["job"])
-    assert not isinstance(job, EvaluateJob)
+    assert isinstance(job, LearningJob)
     context = ray.train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device()

@@ -1,0 +1,198 @@
+"""The models of a job that restores: chosen once, when it is submitted; each process loads a backbone once for all its tasks.
+
+A run keeps what was chosen in models.json, so that it restores everything with the same models, whatever is trained or promoted
+meanwhile.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ipt_platform.checkpoint.backbone import load_backbone
+from ipt_platform.checkpoint.durable import replace_file
+from ipt_platform.checkpoint.files import verify
+from ipt_platform.checkpoint.load import merged_for
+from ipt_platform.checkpoint.state import load_biased_model
+from ipt_platform.errors import CheckpointError, DataError, NotFoundError, PackError, SpecError, UsageError
+from ipt_platform.model.bias import BiasedModel
+from ipt_platform.registry.names import parse_reference
+from ipt_platform.registry.pack import load_bias, read_pack
+from ipt_platform.registry.serve import candidate, choose
+from ipt_platform.registry.store import open_catalogue
+from ipt_platform.restore.model import find_weights, tasks_of, upscale_of
+from ipt_platform.restore.switch import TaskSwitch
+from ipt_platform.spec.job import RestoreJob
+from ipt_platform.spec.load import LoadedJob
+from ipt_platform.spec.words import did_you_mean
+from ipt_platform.storage.paths import any_path
+
+FORMAT = "ipt-models/1"
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What restores for a task.
+
+    Attributes:
+        task: its name.
+        scale: how many times longer each side of a picture becomes before the model restores it.
+        checkpoint: the folder of the checkpoint, where the job names a run.
+        version, pack, backbone: the registered version (`derain@3`) and where its parts lie, where it names none.
+    """
+
+    task: str
+    scale: int
+    checkpoint: str | None = None
+    version: str | None = None
+    pack: str | None = None
+    backbone: str | None = None
+
+    def __str__(self) -> str:
+        return self.version or f"{self.task} of {self.checkpoint}"
+
+
+def choose_models(loaded: LoadedJob, base: Path) -> dict[str, Chosen]:
+    """What restores for each task of a job, by the task as the job names it.
+
+    Raises:
+        SpecError: the run, or a task, cannot be used; with the lines that name them.
+    """
+    job, document = loaded.job, loaded.document
+    assert isinstance(job, RestoreJob)
+
+    def asked(path: tuple[str | int, ...], ask: Callable[[], Found]) -> Found:
+        try:
+            return ask()
+        except (NotFoundError, CheckpointError, DataError, PackError, UsageError, SpecError) as error:
+            raise SpecError([document.problem(path, str(error))]) from error
+
+    run = job.run
+    checkpoint = asked(("run",), lambda: _checkpoint(run, base / job.storage, base)) if run else None
+    chosen: dict[str, Chosen] = {}
+    problems = []
+    for place, rule in enumerate(job.tasks):
+        try:
+            chosen[rule.task] = asked(
+                ("tasks", place, "task"),
+                lambda task=rule.task: _of_run(checkpoint, task) if checkpoint else _registered(base / job.storage, task),
+            )
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return chosen
+
+
+def keep_models(path: Path, chosen: Mapping[str, Chosen]) -> None:
+    """Write models.json.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
+    value = {"format": FORMAT, "models": {task: asdict(each) for task, each in chosen.items()}}
+    replace_file(path, json.dumps(value, indent=1).encode() + b"\n")
+
+
+def kept_models(path: Path) -> dict[str, Chosen]:
+    """What `keep_models` has written.
+
+    Raises:
+        NotFoundError: there is nothing.
+        DataError: it is damaged, or of another format.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"{path}: is missing; submit the job as a new run")
+    try:
+        value: Any = json.loads(path.read_bytes())
+        if value["format"] != FORMAT:
+            raise ValueError(f"its format is {value['format']!r:.40}, expected {FORMAT}")
+        return {str(task): Chosen(**each) for task, each in value["models"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: damaged: {error}; submit the job as a new run") from error
+
+
+class Models:
+    """The models of a process: a backbone for each place that they come from, loaded when it is first needed.
+
+    Args:
+        chosen: what restores for each task.
+        device: where the models go.
+    """
+
+    def __init__(self, chosen: Mapping[str, Chosen], device: torch.device):
+        self.chosen, self.device = chosen, device
+        self.loads = 0
+        self._switches: dict[str, TaskSwitch] = {}
+        self._plain: dict[str, nn.Module] = {}
+
+    def restorer(self, task: str) -> nn.Module:
+        """The model of a task: `[B, 3, H, W] float32 in [0, 1]` to the same; it is this one's until another is asked for.
+
+        Raises:
+            NotFoundError, CheckpointError, PackError: what was chosen is gone or damaged.
+        """
+        each = self.chosen[task]
+        place = each.checkpoint or each.backbone
+        assert place is not None
+        if place not in self._switches and place not in self._plain:
+            self._load(place, each)
+        return self._plain[place] if place in self._plain else self._switches[place].restorer(self._name(task))
+
+    def _load(self, place: str, each: Chosen) -> None:
+        self.loads += 1
+        if each.checkpoint:
+            verify(Path(place))
+            model = load_biased_model(Path(place))
+        else:
+            model = self._packed(place)
+        if model.biases:
+            self._switches[place] = TaskSwitch(model.to(self.device))
+        else:  # plain training: one model for all of its tasks
+            self._plain[place] = merged_for(model, each.task).to(self.device)
+
+    def _packed(self, place: str) -> BiasedModel:
+        """A registered backbone with the biases of all tasks that were trained on it."""
+        backbone, _ = load_backbone(any_path(place))
+        own = [(task, each.pack) for task, each in self.chosen.items() if each.pack and each.backbone == place]
+        return BiasedModel(backbone, {task: load_bias(read_pack(any_path(pack)), backbone) for task, pack in own})
+
+    def _name(self, task: str) -> str:
+        """What the switch calls a task: a checkpoint knows it by its name, and packs were given the job's own words."""
+        return self.chosen[task].task if self.chosen[task].checkpoint else task
+
+
+def _checkpoint(run: str, storage: Path, base: Path) -> Path:
+    place = base / run
+    known = place if place.is_dir() and not (storage / run).is_dir() else run
+    checkpoint = find_weights(storage, str(known)).checkpoint.absolute()
+    verify(checkpoint)
+    return checkpoint
+
+
+def _of_run(checkpoint: Path, task: str) -> Chosen:
+    known = tasks_of(checkpoint)
+    if known and task not in known:
+        raise NotFoundError(f"{checkpoint} has no bias for task {task!r}{did_you_mean(task, known)}")
+    return Chosen(task, upscale_of(checkpoint, task), checkpoint=str(checkpoint))
+
+
+def _registered(storage: Path, task: str) -> Chosen:
+    reference = parse_reference(task)
+    catalogue = open_catalogue(storage)
+    try:
+        version = choose(catalogue, reference)
+    except NotFoundError as error:
+        raise NotFoundError(f"{error} A run that was trained for the task can be named with `run`.") from error
+    found = candidate(catalogue, version)
+    scale = version.record.signature.scale
+    return Chosen(reference.task, scale, version=str(version), pack=_place(found.pack), backbone=_place(found.backbone))
+
+
+def _place(path: Any) -> str:
+    return str(path.absolute() if isinstance(path, Path) else path)
