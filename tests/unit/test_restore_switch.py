@@ -33,14 +33,38 @@ WANT = {task: merged_for(MODEL, task)(PICTURE) for task in GROUPS}
 
 
 @settings(max_examples=30)
-@given(st.lists(st.sampled_from(list(GROUPS)), min_size=1, max_size=6))
-def test_every_change_gives_what_a_fresh_merge_gives(tasks):
-    switch, before = TaskSwitch(MODEL), fingerprint(MODEL.backbone)
+@given(st.lists(st.sampled_from(list(GROUPS)), min_size=1, max_size=6), st.integers(1, 3))
+def test_every_change_gives_what_a_fresh_merge_gives(tasks, keep):
+    switch, before = TaskSwitch(MODEL, keep), fingerprint(MODEL.backbone)
 
     for task in tasks:
         assert torch.equal(switch.restorer(task)(PICTURE), WANT[task])
 
     assert fingerprint(MODEL.backbone) == before
+
+
+def test_the_tasks_that_were_asked_for_last_are_merged_once():
+    switch = TaskSwitch(MODEL, keep=2)
+
+    for task, merges in (
+        ("derain", 1),
+        ("dehaze", 2),
+        ("derain", 2),
+        ("derain", 2),
+        ("desnow", 3),
+        ("derain", 3),
+        ("dehaze", 4),
+    ):
+        switch.restorer(task)
+        assert switch.merges == merges, task
+
+
+def test_what_no_bias_is_for_takes_no_memory_of_its_own():
+    restorer = TaskSwitch(MODEL).restorer("dehaze")
+
+    own = {name: weight.data_ptr() for name, weight in MODEL.backbone.named_parameters()}
+    apart = {name for name, weight in restorer.named_parameters() if weight.data_ptr() != own[name]}
+    assert apart == set(MODEL.bias("dehaze").layout)
 
 
 def test_the_tasks_differ():

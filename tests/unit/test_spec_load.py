@@ -117,8 +117,11 @@ def test_duplicate_keys_and_deep_files_never_reach_the_schema(base):
         ("", "job.yaml:1: the key 'kind' is missing; it says what kind of job this is"),
         ("[1]", "job.yaml:1: expected a mapping of keys to values, found a list of 1"),
         ("apiVersion: ipt/v1\n", "job.yaml:1: the key 'kind' is missing; it says what kind of job this is"),
-        ("\nkind: trian\n", "job.yaml:1: expected one of train, finetune, evaluate, found 'trian'; did you mean 'train'?"),
-        ("\nkind: 3\n", "job.yaml:1: expected one of train, finetune, evaluate, found '3'"),
+        (
+            "\nkind: trian\n",
+            "job.yaml:1: expected one of train, finetune, evaluate, restore, found 'trian'; did you mean 'train'?",
+        ),
+        ("\nkind: 3\n", "job.yaml:1: expected one of train, finetune, evaluate, restore, found '3'"),
     ],
 )
 def test_what_is_no_job_at_all(base, text, said):

@@ -188,7 +188,7 @@ def _registered(storage: Path, task: str) -> Chosen:
     try:
         version = choose(catalogue, reference)
     except NotFoundError as error:
-        raise NotFoundError(f"{error} A run that was trained for the task can be named with `run`.") from error
+        raise NotFoundError(f"{str(error).rstrip('.')}; a run that was trained for the task can be named with `run`") from error
     found = candidate(catalogue, version)
     scale = version.record.signature.scale
     return Chosen(reference.task, scale, version=str(version), pack=_place(found.pack), backbone=_place(found.backbone))

@@ -23,7 +23,7 @@ ABSENT = "(absent)"
 
 @dataclass(frozen=True)
 class LoadedJob:
-    """A job and the file it came from."""
+    """A job and the file it came from, `task` written out as `tasks`."""
 
     job: AnyJob
     document: Document
@@ -46,7 +46,7 @@ def load_job(path: Path | str, overrides: Sequence[str] = (), base: Path = Path(
         document = apply_overrides(load_yaml(path), overrides)
     except MisreadError as misread:
         raise SpecError([*misread.problems, *_further_problems(misread, base)]) from misread
-    return LoadedJob(check_job(document, base), document)
+    return LoadedJob(check_job(document, base), _with_tasks(document))
 
 
 def check_job(document: Document, base: Path = Path()) -> AnyJob:
