@@ -1,5 +1,6 @@
 """What more than one test file uses."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,14 +15,19 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 import typer
 import yaml
 from hypothesis import settings
 from PIL import Image
 
+from ipt_platform.checkpoint.files import commit
+from ipt_platform.checkpoint.state import state_files
 from ipt_platform.cli.main import app
 from ipt_platform.data.pack import pack
-from ipt_platform.observe.rundir import RunDir
+from ipt_platform.model.bias import BiasedModel, TaskBias
+from ipt_platform.model.build import build_backbone
+from ipt_platform.observe.rundir import RunDir, create
 
 # How long an example takes says nothing of whether the code is right: machines are slow at times.
 settings.register_profile("ipt", deadline=None)
@@ -202,6 +208,25 @@ def weights() -> Callable[[RunDir, int], dict[str, bytes]]:
         return {str(path.relative_to(checkpoint)): path.read_bytes() for path in checkpoint.rglob("*.safetensors")}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def write_trained() -> Callable[[Path], Path]:
+    """Writes the run "trained" into a storage, with biases for denoise and deblur that differ; gives its checkpoint."""
+
+    def write(storage: Path) -> Path:
+        torch.manual_seed(0)
+        backbone = build_backbone("iptv2-tiny")
+        backbone.output.weight.data.normal_(0, 0.02)
+        biases = {task: TaskBias(backbone, {"output.weight": 2}) for task in ("denoise", "deblur")}
+        biases["deblur"].factor("output.weight", "B1").data.normal_(0, 0.05)
+        model = BiasedModel(backbone, biases)
+        run = create(storage, "trained")
+        run.new_attempt()
+        files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-tiny", progress={})
+        return commit(run.checkpoints, 3, files, contextlib.nullcontext)
+
+    return write
 
 
 def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:

@@ -9,6 +9,9 @@ import torch
 from ipt_platform.checkpoint.backbone import FORMAT as BACKBONE_FORMAT
 from ipt_platform.checkpoint.backbone import BackboneInfo
 from ipt_platform.checkpoint.state import FORMAT, state_files
+from ipt_platform.cluster.restore import Tally
+from ipt_platform.cluster.restore import make_report as restore_report
+from ipt_platform.data.bad import Bad
 from ipt_platform.data.index import MemberEntry, ShardIndex
 from ipt_platform.data.scan import half_of
 from ipt_platform.errors import BAD_KINDS
@@ -25,6 +28,10 @@ from ipt_platform.registry.record import FORMAT as RECORD_FORMAT
 from ipt_platform.registry.record import TaskRecord
 from ipt_platform.registry.store import FORMAT as REGISTRY_FORMAT
 from ipt_platform.registry.trained import VERDICT_FORMAT
+from ipt_platform.restore.models import FORMAT as CHOSEN_FORMAT
+from ipt_platform.restore.models import Chosen
+from ipt_platform.restore.work import Work
+from ipt_platform.spec.job import RestoreJob
 
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text()
 
@@ -73,6 +80,28 @@ def test_the_report_has_the_keys_of_the_page():
     assert list(report) == first_column(section("report.json")) == list(shown)
     assert list(shown["sets"]["sample-test"]["denoise"]) == list(scores)
     assert shown["parameters"].keys() == report["parameters"].keys()
+
+
+def test_the_report_of_a_job_that_restores_has_the_keys_of_the_page():
+    rules = [{"match": "rainy/*", "task": "derain"}, {"task": "denoise"}]
+    job = RestoreJob.model_validate(
+        {"apiVersion": "ipt/v1", "kind": "restore", "name": "r", "input": "i", "output": "o", "tasks": rules}
+    )
+    chosen = {"derain": Chosen("derain", 1, version="derain@3"), "denoise": Chosen("denoise", 1, version="denoise@1")}
+    refused = [Bad("rainy/017.jpg", "cut-off", "reason"), Bad("page.png", "other-format", "reason")]
+    work = Work({}, 38, 0, 12, refused, {"derain": 400, "denoise": 798})
+    title = "report.json of a job that restores"
+
+    report, shown = restore_report(job, chosen, Tally(work, None, 0.0, restored=1160), 1.0), json.loads(example(title))
+
+    keys = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.+?) \|", section(title), re.MULTILINE)))
+    assert list(report) == keys == list(shown)
+    assert all(report[key] == shown[key] for key in ("pictures", "restored", "found", "unmatched", "ignored", "models"))
+    assert {kind: [[*bad] for bad in found] for kind, found in report["bad"].items()} == {
+        kind: [[*bad] for bad in found] for kind, found in shown["bad"].items()
+    }
+    assert CHOSEN_FORMAT in section("models.json")
+    assert all(f"`{field}`" in section("models.json") for field in Chosen.__dataclass_fields__)
 
 
 def test_a_checkpoint_holds_the_files_of_the_page():

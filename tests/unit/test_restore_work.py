@@ -87,7 +87,7 @@ def test_two_shards_of_one_name_would_share_outputs(tmp_path):
     for folder in ("a", "b"):
         shard(tmp_path / "set" / folder / "000000.tar", one=png())
 
-    with pytest.raises(DataError, match="1 outputs would belong to two pictures, the first of them 000000/one.png"):
+    with pytest.raises(DataError, match=r"1 outputs would belong to two pictures, the first of them 000000/one\.png"):
         list_input("set/**/*.tar", "out", tmp_path)
 
 

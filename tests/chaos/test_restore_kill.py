@@ -1,0 +1,175 @@
+"""Kill -9 of everything that restores: in the end every picture is there, as if nobody had disturbed it, and accounted for."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from ipt_platform.checkpoint.files import read_json
+from ipt_platform.observe.events import read_events
+from ipt_platform.observe.metrics_log import read_metrics
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.status import run_status
+
+pytestmark = pytest.mark.slow
+
+PICTURES = 40
+JOB = {
+    "apiVersion": "ipt/v1",
+    "kind": "restore",
+    "name": "many",
+    "input": "many",
+    "run": "trained",
+    "tasks": [{"match": "1*.png", "task": "deblur"}, {"task": "denoise"}],
+    "cluster": {"actors": 2, "cpus_per_actor": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def place(workplace, write_trained):
+    write_trained(workplace.folder / "runs")
+    (workplace.folder / "many").mkdir()
+    for number in range(PICTURES):
+        # photographs of the workplace under names of their own: many, and each takes a moment
+        shutil.copy(workplace.folder / "photos" / f"p{number % 4}.png", workplace.folder / "many" / f"{number}.png")
+    (workplace.folder / "many" / "bad.png").write_bytes(b"no picture")
+    return workplace
+
+
+def start(place, name: str, **changes: Any):
+    job = JOB | {"output": f"out-{name}"} | changes
+    (place.folder / f"{name}.yaml").write_text(yaml.safe_dump(job, sort_keys=False))
+    return place.start("submit", f"{name}.yaml", "--run", name)
+
+
+def outputs(place, name: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (place.folder / f"out-{name}").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place) -> dict[str, bytes]:
+    command = start(place, "undisturbed")
+    assert command.wait() == 0, command.stderr
+    found = outputs(place, "undisturbed")
+    assert found.keys() == {f"{number}.png" for number in range(PICTURES)}
+    return found
+
+
+def there(place, name: str) -> list[Path]:
+    return [path for path in (place.folder / f"out-{name}").glob("*.png") if not path.name.startswith(".")]
+
+
+def process_of(command: Any, words: str) -> psutil.Process:
+    """A process of a command whose command line holds these words."""
+    command.look()
+    for each in command.seen:
+        try:
+            if each.is_running() and words in " ".join(each.cmdline()):
+                return each
+        except psutil.Error:
+            continue
+    raise AssertionError(f"no process {words}")
+
+
+def kill(*processes: psutil.Process) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(processes, timeout=10)
+
+
+def assert_done(place, name: str, undisturbed: dict[str, bytes], attempts: int) -> None:
+    assert outputs(place, name) == undisturbed  # and nothing half written beside them
+    run = place.run(name)
+    status, report = run_status(run), read_json(run.report)
+    assert (status.state, status.attempt, status.step, status.steps) == ("finished", attempts, PICTURES + 1, PICTURES + 1)
+    assert (report["pictures"], report["restored"], report["found"]) == (PICTURES + 1, PICTURES, 0)
+    assert {kind: [each["name"] for each in bad] for kind, bad in report["bad"].items()} == {"other-format": ["bad.png"]}
+
+
+def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undisturbed):
+    command = start(place, "actor")
+    run = place.run("actor")
+    for number in (1, 2):
+        command.until(lambda at=number: len(there(place, "actor")) >= 6 * at, pause=0.01)
+        kill(process_of(command, "ray::MapWorker"))
+
+    assert command.wait() == 0, command.stderr
+
+    assert_done(place, "actor", undisturbed, attempts=1)
+    lost = [event for event in read_events(run) if event["type"] == "worker-lost"]
+    assert len(lost) >= 1
+    assert all("was lost, and has been started again" in event["reason"] for event in lost)
+    assert command.left(grace=20) == []
+
+
+VICTIMS: dict[str, Callable[[Any], list[psutil.Process]]] = {
+    "command": lambda command: [command.process],
+    "driver": lambda command: [process_of(command, "ipt_platform.cluster.drive")],
+    "raylet": lambda command: [process_of(command, "raylet/raylet")],
+}
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed, victim):
+    command = start(place, victim)
+    command.until(lambda: len(there(place, victim)) >= 8, pause=0.01)
+    kill(*VICTIMS[victim](command))
+    if victim != "command":
+        assert command.wait() == 6, command.stderr
+        assert command.stderr.splitlines()[-1].endswith(f"; go on with: ipt-platform submit {victim}.yaml --run {victim}")
+        status = json.loads(place.do("status", victim, "--json").stdout)
+        assert status["state"] == "failed"
+        assert status["reason"].endswith(f"submitting {victim} again restores what is missing")
+    command.left(grace=30)  # what the killed one had started ends by itself
+    before = {path: path.stat().st_mtime_ns for path in there(place, victim)}
+    assert 8 <= len(before) < PICTURES
+
+    again = start(place, victim)
+
+    assert again.wait() == 0, again.stderr
+    assert_done(place, victim, undisturbed, attempts=2)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert [event["found"] for event in read_events(place.run(victim)) if event["type"] == "resumed"] == [len(before)]
+    assert command.left() == again.left(grace=20) == []
+    assert place.ray_folders() == []
+
+
+def test_an_actor_that_dies_too_often_fails_the_run_and_its_log_names_the_picture(place, undisturbed):
+    command = start(place, "often", cluster={"actors": 1, "cpus_per_actor": 0.5, "max_failures": 0})
+    command.until(lambda: len(there(place, "often")) >= 4, pause=0.01)
+    kill(process_of(command, "ray::MapWorker"))
+
+    assert command.wait() == 6, command.stderr
+
+    assert "an actor was lost more often than cluster.max_failures allows (0)" in command.stderr
+    run = place.run("often")
+    (log,) = [path for name, path in run.log_files(1).items() if name.startswith("actor-")]
+    assert "restoring " in log.read_text().splitlines()[-1] or "restored " in log.read_text().splitlines()[-1]
+    again = start(place, "often", cluster={"actors": 1, "cpus_per_actor": 0.5, "max_failures": 0})
+    assert again.wait() == 0, again.stderr
+    assert_done(place, "often", undisturbed, attempts=2)
+
+
+def test_ctrl_c_stops_with_the_words_how_to_go_on(place, undisturbed):
+    command = start(place, "stopped")
+    run: RunDir = place.run("stopped")
+    command.until(lambda: read_metrics(run) and len(there(place, "stopped")) >= 5, pause=0.01)
+    command.interrupt()
+
+    assert command.wait() == 7, command.stderr
+
+    assert command.stdout == ""
+    assert "Traceback" not in command.stderr
+    assert command.stderr.splitlines()[-1] == ("stopped by Ctrl-C; go on with: ipt-platform submit stopped.yaml --run stopped")
+    assert [event["type"] for event in read_events(run)][-2:] == ["stop-requested", "cancelled"]
+    assert command.left() == []
+    assert place.ray_folders() == []
+    again = start(place, "stopped")
+    assert again.wait() == 0, again.stderr
+    assert_done(place, "stopped", undisturbed, attempts=2)
