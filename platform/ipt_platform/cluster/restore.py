@@ -20,7 +20,7 @@ from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.restore.batch import Done, Setup, restore_stream, rows_bytes
+from ipt_platform.restore.batch import Done, Setup, names_bytes, restore_stream
 from ipt_platform.restore.models import Chosen, kept_models
 from ipt_platform.restore.outputs import Outputs
 from ipt_platform.restore.work import Work, find_work
@@ -172,7 +172,7 @@ def _slots(job: RestoreJob, work: Work) -> Slots:
     return Slots(
         cpus=cluster.actors * cluster.cpus_per_actor,
         gpus=cluster.actors * cluster.gpus_per_actor,
-        store_bytes=2 * rows_bytes(work.missing),  # as one task holds them, and as blocks of their own
+        store_bytes=2 * names_bytes(work.missing),  # as one task holds them, and as blocks of their own
     )
 
 

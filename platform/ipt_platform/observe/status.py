@@ -83,7 +83,7 @@ def run_status(run: RunDir, stale: float = STALE_SECONDS, clock: Callable[[], da
     updated = max([line["time"] for line in (*events[-1:], training, evaluation) if "time" in line] + [attempt.started])
     ending = next((event for event in reversed(current) if event.get("type") in ENDINGS), None)
     if ending:
-        state, reason = ending["type"], _ended(run, ending, step, total, _go_on(run, kind, checkpoint))
+        state, reason = ending["type"], _ended(run, ending, step, total, kind, checkpoint)
     elif attempt.number == 0:
         state, reason = "created", "no attempt has started yet; submit its job to start it"
     else:
@@ -135,12 +135,12 @@ def _moment(line: dict[str, Any]) -> tuple[int, str]:
     return line.get("attempt", 0), line.get("time", "")
 
 
-def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, go_on: str) -> str:
+def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, kind: str, checkpoint: int | None) -> str:
     reason = str(ending.get("reason", "")).strip().rstrip(".")
     if ending["type"] == "finished":
         return reason or f"all {total or step} steps are done"
-    done = f"after step {step} of {total}" if total else f"after step {step}"
-    return f"{reason or 'no reason was recorded'} ({done}); {go_on}"
+    done = f"after {'picture' if kind == RESTORE else 'step'} {step}{f' of {total}' if total else ''}"
+    return f"{reason or 'no reason was recorded'} ({done}); {_go_on(run, kind, checkpoint)}"
 
 
 def _under_way(run: RunDir, attempt: Attempt, age: float, stale: float, kind: str, checkpoint: int | None) -> tuple[str, str]:
@@ -154,8 +154,8 @@ def _under_way(run: RunDir, attempt: Attempt, age: float, stale: float, kind: st
     if alive is None and age > stale:
         return "interrupted", f"nothing was heard {silent} of {leader}; {_go_on(run, kind, checkpoint)}"
     if stop is not None:
-        first = "finishes the pictures at work" if kind == RESTORE else "commits a checkpoint"
-        return "running", f"asked to stop ({stop.rstrip('.')}), {first} first"
+        how = "ends with the next picture" if kind == RESTORE else "commits a checkpoint first"
+        return "running", f"asked to stop ({stop.rstrip('.')}), {how}"
     if age > stale:
         return "running", f"{leader} is alive but has said nothing {silent}: it may hang, see its logs"
     return "running", f"attempt {attempt.number} is led by {leader}, last word {_span(age)} ago"

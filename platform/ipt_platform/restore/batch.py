@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,9 +114,9 @@ def restore_stream(setup: Setup, missing: Mapping[str, Sequence[Picture]], actor
         gc.collect()  # an actor ends when nobody refers to it, and Ray Data leaves references to it in cycles
 
 
-def rows_bytes(missing: Mapping[str, Sequence[Picture]]) -> int:
+def names_bytes(missing: Mapping[str, Sequence[Picture]]) -> int:
     """Room that the names of pictures take in Ray's object store."""
-    return sum(block.nbytes for block in _blocks(missing))
+    return _names(missing).nbytes
 
 
 def _taken(dataset: ray.data.Dataset) -> Iterator[Done]:
@@ -130,9 +131,7 @@ def _taken(dataset: ray.data.Dataset) -> Iterator[Done]:
 
 def _pipeline(setup: Setup, missing: Mapping[str, Sequence[Picture]], actors: ActorsSpec) -> ray.data.Dataset:
     with DataContext.current(bounded_context(actors.actors * BLOCKS_EACH, BLOCKS_EACH, ordered=False)):
-        return ray.data.read_datasource(
-            _Naming(list(_blocks(missing))), num_cpus=0, concurrency=1, override_num_blocks=1
-        ).map_batches(
+        return ray.data.read_datasource(_Naming(missing), num_cpus=0, concurrency=1, override_num_blocks=1).map_batches(
             _Restore,
             fn_constructor_args=(setup,),
             batch_size=None,
@@ -145,41 +144,42 @@ def _pipeline(setup: Setup, missing: Mapping[str, Sequence[Picture]], actors: Ac
         )
 
 
-def _blocks(missing: Mapping[str, Sequence[Picture]]) -> Iterator[pa.Table]:
-    for task, pictures in missing.items():
-        for first in range(0, len(pictures), BLOCK):
-            some = pictures[first : first + BLOCK]
-            yield pa.table(
-                {
-                    "task": [task] * len(some),
-                    "name": [picture.name for picture in some],
-                    "file": [str(picture.file) for picture in some],
-                    "offset": pa.array([picture.offset for picture in some], pa.int64()),
-                    "size": pa.array([picture.size for picture in some], pa.int64()),
-                    "tag": [picture.tag for picture in some],
-                }
-            )
+def _names(missing: Mapping[str, Sequence[Picture]]) -> pa.Table:
+    """A row for each picture, those of a task together."""
+    rows = [(task, picture) for task, pictures in missing.items() for picture in pictures]
+    return pa.table(
+        {
+            "task": pa.array([task for task, _ in rows], pa.string()),
+            "name": pa.array([picture.name for _, picture in rows], pa.string()),
+            "file": pa.array([str(picture.file) for _, picture in rows], pa.string()),
+            "offset": pa.array([picture.offset for _, picture in rows], pa.int64()),
+            "size": pa.array([picture.size for _, picture in rows], pa.int64()),
+            "tag": pa.array([picture.tag for _, picture in rows], pa.string()),
+        }
+    )
 
 
 class _Naming(Datasource):
-    """Blocks of names, given out by one task while they are used up."""
+    """Blocks of the rows of `_names`, given out by one task while they are used up."""
 
-    def __init__(self, blocks: list[pa.Table]):
-        self.blocks = blocks
+    def __init__(self, missing: Mapping[str, Sequence[Picture]]):
+        self.names = _names(missing)
+        ends = list(accumulate(len(pictures) for pictures in missing.values()))
+        tasks = zip([0, *ends], ends, strict=False)
+        self.spans = [(first, min(first + BLOCK, end)) for start, end in tasks for first in range(start, end, BLOCK)]
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
     def get_read_tasks(self, parallelism: int, *args: object, **kwargs: object) -> list[ReadTask]:
-        blocks = self.blocks
+        names, spans = self.names, self.spans
 
         def read() -> Iterable[Block]:
-            yield from blocks
+            for start, stop in spans:
+                yield names.take(pa.array(range(start, stop)))  # a copy: a slice would travel with all of the names
 
-        rows = sum(block.num_rows for block in blocks)
-        size = sum(block.nbytes for block in blocks)
-        metadata = BlockMetadata(num_rows=rows, size_bytes=size, input_files=None, exec_stats=None)
-        return [ReadTask(read, metadata, blocks[0].schema)]
+        metadata = BlockMetadata(num_rows=names.num_rows, size_bytes=names.nbytes, input_files=None, exec_stats=None)
+        return [ReadTask(read, metadata, names.schema)]
 
 
 class _Restore:
