@@ -1,7 +1,6 @@
 """Kill -9 of everything that restores: in the end every picture is there, as if nobody had disturbed it, and accounted for."""
 
 import json
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from PIL import Image
 
 from ipt_platform.checkpoint.files import read_json
 from ipt_platform.observe.events import read_events
@@ -19,7 +19,7 @@ from ipt_platform.observe.status import run_status
 
 pytestmark = pytest.mark.slow
 
-PICTURES = 40
+PICTURES = 30
 JOB = {
     "apiVersion": "ipt/v1",
     "kind": "restore",
@@ -35,9 +35,9 @@ JOB = {
 def place(workplace, write_trained):
     write_trained(workplace.folder / "runs")
     (workplace.folder / "many").mkdir()
-    for number in range(PICTURES):
-        # photographs of the workplace under names of their own: many, and each takes a moment
-        shutil.copy(workplace.folder / "photos" / f"p{number % 4}.png", workplace.folder / "many" / f"{number}.png")
+    for number in range(PICTURES):  # each so large that it takes a moment
+        with Image.open(workplace.folder / "photos" / f"p{number % 4}.png") as photo:
+            photo.resize((320, 290 + number)).save(workplace.folder / "many" / f"{number}.png")
     (workplace.folder / "many" / "bad.png").write_bytes(b"no picture")
     return workplace
 
