@@ -23,8 +23,8 @@ from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import Block, BlockMetadata
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.executor import bounded_context
+from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.told import EXPECTED, retell, tell
 from ipt_platform.errors import BadPictureError, InfrastructureError, storage_failed
 from ipt_platform.observe.events import append_event
