@@ -1,0 +1,42 @@
+"""From what somebody says to the tasks that are applied, out of those that there are models for."""
+
+from collections.abc import Callable
+
+from ipt_platform.errors import UsageError
+from ipt_platform.restore.offer import Offer
+from ipt_platform.restore.route.known import known_tasks
+from ipt_platform.restore.route.route import Route, check_known
+from ipt_platform.restore.route.store import routers_folder
+from ipt_platform.restore.route.text import text_router
+
+
+def route_by_text(
+    text: str,
+    offer: Offer,
+    storage: str,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Route:
+    """The tasks that a sentence asks for, in the order in which they are applied.
+
+    Args:
+        text: what was said.
+        offer: the tasks that there are.
+        storage: folder of runs, below which routers are kept.
+        progress: told (steps done, steps in all) where a router must be trained first.
+        note: told what else happened.
+
+    Raises:
+        UsageError: it asks for nothing that a task does; the nearest tasks are named.
+        NotFoundError: it asks for tasks that there is no model for; those that there are models for are named.
+    """
+    router = text_router(routers_folder(storage) / "text", known_tasks(list(offer.specs.values())), progress, note)
+    route = router.route(text, offer.available)
+    if not route.steps:
+        near = ", ".join(map(str, route.nearest))
+        raise UsageError(
+            f"{text!r} asks for nothing that a task does: {route.reason}; the nearest are {near}. "
+            "Say it in other words, or name a task with --task"
+        )
+    check_known(route, offer.available, offer.where)
+    return route
