@@ -22,6 +22,7 @@ from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.observe.rundir import RunDir, create
 from ipt_platform.restore.model import upscale_of
+from ipt_platform.restore.route import text as text_module
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +261,47 @@ def test_the_user_s_own_tasks_enlarge_as_their_files_say(storage, tmp_path, monk
 
     checkpoint = storage / "larger" / "checkpoints" / "step-3"
     assert [upscale_of(checkpoint, name) for name in (*made, "sr3", "unheard-of")] == [8, 1, 3, 1]
+
+
+FEW = {"single": 250, "instead": 60, "several": 150, "nothing": 150}
+
+
+@pytest.fixture
+def few_sentences(monkeypatch) -> None:
+    """Routers that learn from fewer sentences: what these tests say is easy."""
+    monkeypatch.setattr(text_module, "SENTENCES", FEW)
+
+
+def test_what_is_said_becomes_a_chain_of_tasks_and_names_that_chain_give_the_same(
+    capsys, few_sentences, storage, photos, tmp_path
+):
+    picture, run = photos / "cat.png", ("--run", "a-run", "--storage", storage)
+
+    said = call(capsys, "restore", picture, "-o", tmp_path / "a.png", "--say", "get the noise and the blur out", *run, "--json")
+    named = call(capsys, "restore", picture, "-o", tmp_path / "b.png", "--task", "denoise", "--task", "deblur", *run, "--json")
+
+    assert (said[0], named[0]) == (0, 0), said[2]
+    assert [step["task"] for step in json.loads(said[1])["steps"]] == ["denoise", "deblur"]
+    assert all(0.5 <= step["share"] <= 1 for step in json.loads(said[1])["steps"])
+    assert [step["share"] for step in json.loads(named[1])["steps"]] == [1, 1]
+    assert "asked for: denoise" in said[2]
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (storage / "routers").is_dir()
+
+    for text, code, words in (
+        ("take the raindrops off my window shot", 3, "run a-run has no model for raindrop; it has models for: deblur, denoise"),
+        ("what is the time in paris", 2, "asks for nothing that a task does"),
+    ):
+        found, out, err = call(capsys, "restore", picture, "-o", tmp_path / "c.png", "--say", text, *run)
+
+        assert (found, out) == (code, "")
+        assert words in err
+    assert not (tmp_path / "c.png").exists()
+
+
+@pytest.mark.parametrize("ways", [(), ("--task", "denoise", "--say", "denoise it")])
+def test_tasks_are_chosen_in_one_way(capsys, storage, photos, tmp_path, ways):
+    code, _, err = call(capsys, "restore", photos, "-o", tmp_path, "--run", "a-run", "--storage", storage, *ways)
+
+    assert code == 2
+    assert "in one way" in err

@@ -1,5 +1,6 @@
 """Restoring files and folders: which output belongs to which input, and one bad picture does not stop the others."""
 
+import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ipt_platform.errors import DataError, NotFoundError, RefusedError, UsageError
-from ipt_platform.restore.imageio import FORMATS, check_fits, encode_picture, format_of, read_picture
+from ipt_platform.restore.imageio import FORMATS, Picture, check_fits, encode_picture, format_of, read_picture
 
 OnTile = Callable[[int, int], None]
 RestoreFn = Callable[[np.ndarray, OnTile], np.ndarray]
@@ -24,11 +25,29 @@ class Work:
     target: Path
 
 
+@dataclass(frozen=True)
+class Step:
+    """What is done to a picture for one task.
+
+    Attributes:
+        restore_fn: the model.
+        upscale: how many times longer each side of the picture becomes before the model sees it.
+    """
+
+    restore_fn: RestoreFn
+    upscale: int = 1
+
+
+Choose = Callable[[Work, np.ndarray], Sequence[Step]]
+"""What is done to a picture, float32 `[H, W, 3]`, in this order; nothing: it stays as it is, and is not written."""
+
+
 @dataclass
 class RestoreReport:
-    """What was restored, and what could not be, with the reason."""
+    """What was restored, what was left as it is, and what could not be restored, with the reason."""
 
     done: list[Work] = field(default_factory=list)
+    left: list[Work] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
 
 
@@ -65,19 +84,15 @@ def plan_restore(inputs: Sequence[Path], out: Path, overwrite: bool = False) -> 
 
 
 def restore_paths(
-    work: Sequence[Work],
-    restore_fn: RestoreFn,
-    on_progress: Callable[[Work, int, int], None] | None = None,
-    upscale: int = 1,
+    work: Sequence[Work], choose: Choose, on_progress: Callable[[Work, int, int], None] | None = None
 ) -> RestoreReport:
     """Restore one picture after the other; each output appears whole under its name or not at all.
 
     Args:
         work: what `plan_restore` gave.
-        restore_fn: the model.
-        on_progress: told (picture, tiles done, tiles in all) after each tile; (picture, 0, 0) when one could not be
-            restored.
-        upscale: how many times longer each side of a picture becomes before the model sees it.
+        choose: says what is done to each picture.
+        on_progress: told (picture, tiles done, tiles in all) after each tile; (picture, 0, 0) when one was left as it is, or
+            could not be restored.
 
     Returns:
         What was done and what could not be. A file that is no picture, or one that the disk refuses, is among the
@@ -86,37 +101,53 @@ def restore_paths(
     report = RestoreReport()
     for each in work:
         try:
-            _restore_one(each, restore_fn, on_progress, upscale)
+            done = _restore_one(each, choose, on_progress)
         except (DataError, OSError) as error:
             report.failed.append((each.source, _reason(error)))
-            if on_progress:
-                on_progress(each, 0, 0)
+            done = False
         else:
-            report.done.append(each)
+            (report.done if done else report.left).append(each)
+        if on_progress and not done:
+            on_progress(each, 0, 0)
     return report
 
 
-def _restore_one(work: Work, restore_fn: RestoreFn, on_progress: Callable[[Work, int, int], None] | None, upscale: int) -> None:
+def _restore_one(work: Work, choose: Choose, on_progress: Callable[[Work, int, int], None] | None) -> bool:
+    """Whether there was something to do."""
     format_of(work.target.suffix)
     picture = read_picture(work.source)
+    steps = choose(work, picture.rgb)
     height, width = picture.rgb.shape[:2]
-    check_fits(height * upscale, width * upscale, work.target.suffix)
-    picture = picture.enlarged(upscale)
+    scale = math.prod(step.upscale for step in steps)
+    check_fits(height * scale, width * scale, work.target.suffix)
+    for number, step in enumerate(steps):
+        if number:
+            # the next task's model knows values of pictures alone
+            picture = picture.with_rgb(np.clip(picture.rgb, 0, 1))
+        picture = picture.enlarged(step.upscale)
 
-    def told(done: int, total: int) -> None:
-        if on_progress:
-            on_progress(work, done, total)
+        def told(done: int, total: int, number: int = number) -> None:
+            if on_progress:
+                # of a chain, as if every step had as many tiles
+                on_progress(work, number * total + done, len(steps) * total)
 
-    restored = restore_fn(picture.rgb, told)
-    broken = int((~np.isfinite(restored)).sum())
-    if broken:
-        raise DataError(f"the model gave {broken} values that are not finite; restore from another checkpoint")
-    data = encode_picture(picture.with_rgb(restored), work.target.suffix)
-    work.target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = work.target.with_name(f".{work.target.name}.{secrets.token_hex(4)}.tmp")
+        restored = step.restore_fn(picture.rgb, told)
+        broken = int((~np.isfinite(restored)).sum())
+        if broken:
+            raise DataError(f"the model gave {broken} values that are not finite; restore from another checkpoint")
+        picture = picture.with_rgb(restored)
+    if steps:
+        _write(picture, work.target)
+    return bool(steps)
+
+
+def _write(picture: Picture, target: Path) -> None:
+    data = encode_picture(picture, target.suffix)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_bytes(data)
-        temporary.replace(work.target)
+        temporary.replace(target)
     finally:
         with suppress(FileNotFoundError):  # which it is after a success
             temporary.unlink()

@@ -18,6 +18,7 @@ from ipt_platform.registry.pack import load_bias, read_pack
 from ipt_platform.registry.store import open_registry
 from ipt_platform.registry.trained import Trained, register_pack
 from ipt_platform.restore.model import restorers
+from ipt_platform.restore.route import text as text_module
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SHARDS = ("--shards", "shards/*.tar")
@@ -72,14 +73,14 @@ def test_a_trained_version_is_promoted_served_and_rolled_back(place, do):
     assert (str(first.version), first.judgement.passed) == ("mine@2", True)
     assert trained_again(place, "one").version == first.version
     code, said, _ = do("restore", "test/0.png", "-o", "out.png", "--task", "mine")
-    assert (code, said["version"], said["checkpoint"]) == (0, "mine@2", None)
+    assert (code, said["steps"][0]["version"], said["checkpoint"]) == (0, "mine@2", None)
 
     second = trained(place, 0.01, "two")
     assert str(second.version) == "mine@3"
     assert do("task", "promote", "mine@2", "--as", "prod")[0] == 0
-    assert do("restore", "test/0.png", "-o", "a.png", "--task", "mine")[1]["version"] == "mine@2"
+    assert do("restore", "test/0.png", "-o", "a.png", "--task", "mine")[1]["steps"][0]["version"] == "mine@2"
     assert do("task", "promote", "mine@3", "--as", "staging")[1]["change"]["forced"] is False
-    assert do("restore", "test/0.png", "-o", "b.png", "--task", "mine@staging")[1]["version"] == "mine@3"
+    assert do("restore", "test/0.png", "-o", "b.png", "--task", "mine@staging")[1]["steps"][0]["version"] == "mine@3"
 
     expected = restored_by(place, place.folder / "pack-two", "test/0.png")
     difference = np.abs(np.asarray(Image.open("b.png")).astype(int) - expected)
@@ -97,6 +98,21 @@ def test_a_trained_version_is_promoted_served_and_rolled_back(place, do):
     assert [change["action"] for change in shown["history"]] == ["promote", "promote", "drop", "remove"]
     assert shown["history"][-1]["reason"] == "halos"
     assert str(trained(place, 0.001, "three").version) == "mine@4"
+
+
+def test_a_registered_task_is_asked_for_by_its_own_words_from_then_on(place, do, monkeypatch):
+    monkeypatch.setattr(text_module, "SENTENCES", {"single": 250, "instead": 60, "several": 150, "nothing": 150})
+    words = ("restore", "test/0.png", "-o", "out.png", "--say", "please take my murk away")
+
+    do("task", "register", place.task(instructions=["take my murk away"]), *SHARDS)
+    code, _, said = do(*words)
+    assert code == 3
+    assert "has no model for mine; it has models for: no task" in said
+
+    trained(place, 0.01, "one")
+    code, document, said = do(*words)
+    assert (code, document["steps"][0]["version"]) == (0, "mine@2")
+    assert "asked for: mine" in said
 
 
 def trained_again(place, run: str) -> Trained:
@@ -123,7 +139,7 @@ def test_gates_are_kept_forced_with_a_reason_and_remembered(place, do):
     bad = trained(place, 0.3, "bad")
     assert [said.partition(" is missed")[0] for said in bad.judgement.missed] == ["psnr >= 20", "gain >= -1"]
     do("task", "promote", "mine@2", "--as", "prod")
-    assert do("restore", "test/0.png", "-o", "out.png", "--task", "mine")[1]["version"] == "mine@2"
+    assert do("restore", "test/0.png", "-o", "out.png", "--task", "mine")[1]["steps"][0]["version"] == "mine@2"
 
     code, _, err = do("task", "promote", "mine@3", "--as", "prod")
     assert code == 4
@@ -137,7 +153,7 @@ def test_gates_are_kept_forced_with_a_reason_and_remembered(place, do):
     (numbers,) = change["numbers"]
     assert numbers["psnr"] < 20 < numbers["psnr_before"]
     assert do("task", "rollback", "mine", "--as", "prod")[1]["change"]["version"] == 2
-    assert do("restore", "test/0.png", "-o", "again.png", "--task", "mine")[1]["version"] == "mine@2"
+    assert do("restore", "test/0.png", "-o", "again.png", "--task", "mine")[1]["steps"][0]["version"] == "mine@2"
 
 
 def test_a_version_that_is_a_little_worse_is_refused_only_beyond_the_margin(place, do):
