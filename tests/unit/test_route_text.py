@@ -75,14 +75,14 @@ def test_a_sentence_asks_for_tasks_in_the_order_in_which_they_are_undone(router,
 
 
 def test_what_no_task_knows_is_asked_for_once_a_task_says_so(router, specs, few):
-    assert router.route("our varnish went yellow").tasks == ()
+    assert "unsepia" not in router.route("our varnish went yellow").tasks
 
     taught = [
         spec.model_copy(update={"instructions": ("our varnish went yellow",)}) if spec.name == "unsepia" else spec
         for spec in specs
     ]
 
-    assert train_text_router(known_tasks(taught)).route("our varnish went yellow").tasks == ("unsepia",)
+    assert "unsepia" in train_text_router(known_tasks(taught)).route("our varnish went yellow").tasks
     assert digest_of(known_tasks(taught)) != digest_of(known_tasks(specs))
 
 

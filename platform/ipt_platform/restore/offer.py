@@ -11,7 +11,7 @@ from ipt_platform.registry.serve import choose
 from ipt_platform.registry.store import open_catalogue
 from ipt_platform.restore.model import Weights, registered_for, tasks_of
 from ipt_platform.restore.route.known import tasks_here
-from ipt_platform.spec.job import JOB
+from ipt_platform.spec.job import JOB, LearningJob
 from ipt_platform.spec.registered import registered_names
 from ipt_platform.spec.source import load_yaml
 from ipt_platform.spec.task import TaskSpec, load_task
@@ -83,6 +83,7 @@ def _tasks_of_job(job: Path) -> list[str]:
     if not job.is_file():
         return []
     try:
-        return list(JOB.validate_python(load_yaml(job).value).tasks)
+        found = JOB.validate_python(load_yaml(job).value)
     except ValidationError as error:
         raise SpecError([Problem(f"not a job of this version: {error.errors()[0]['msg']}", file=str(job))]) from error
+    return list(found.tasks) if isinstance(found, LearningJob) else []
