@@ -127,15 +127,19 @@ def _convolve_spectra(around: Picture, kernel: Kernel) -> Picture:
 def _convolve_tile(part: Picture, kernel: Kernel) -> Picture:
     """The convolution of a part with nothing round it, at least as large as the part; complete from pixel 2R on."""
     height, width = (cv2.getOptimalDFTSize(side) for side in part.shape[:2])
-    red, green, blue = (np.asarray(plane, np.float32) for plane in cv2.split(_extended(part, height, width)))
-    nothing = np.zeros_like(blue)
-    spectrum = _spectrum(_extended(kernel, height, width), nothing)
-    # The kernel is real: what it makes of the real part stays real, and of the imaginary part imaginary.
-    planes = []
-    for real, imaginary in ((red, green), (blue, nothing)):
-        product = (_spectrum(real, imaginary) * spectrum).view(np.float32).reshape(height, width, 2)
-        planes += cv2.split(cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE))
-    return np.asarray(cv2.merge(planes[:3]), np.float32)
+    weights = _extended(kernel, height, width)
+    spectrum = _spectrum(np.asarray(cv2.merge((weights, np.zeros_like(weights))), np.float32), len(kernel))
+    # Red and green, blue and nothing, as complex numbers. The kernel is real: what it makes of the real part stays real, and of
+    # the imaginary part imaginary.
+    pairs = [np.empty((height, width, 2), np.float32), np.zeros((height, width, 2), np.float32)]
+    cv2.mixChannels([_extended(part, height, width)], pairs, [0, 0, 1, 1, 2, 2])
+    convolved = []
+    for pair in pairs:
+        product = (_spectrum(pair, len(part)) * spectrum).view(np.float32).reshape(height, width, 2)
+        convolved.append(cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE))
+    result = np.empty((height, width, 3), np.float32)
+    cv2.mixChannels(convolved, [result], [0, 0, 1, 1, 2, 2])
+    return result
 
 
 def _extended(part: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
@@ -144,6 +148,6 @@ def _extended(part: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     return np.asarray(cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_CONSTANT), np.float32)
 
 
-def _spectrum(real: NDArray[np.float32], imaginary: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Fourier transform of [H, W] complex numbers."""
-    return np.asarray(cv2.dft(cv2.merge((real, imaginary))), np.float32).view(np.complex64)[..., 0]
+def _spectrum(numbers: NDArray[np.float32], rows: int) -> NDArray[np.complex64]:
+    """Fourier transform of complex numbers, [H, W, 2] to [H, W]; below so many rows there are zeros."""
+    return np.asarray(cv2.dft(numbers, nonzeroRows=rows), np.float32).view(np.complex64)[..., 0]
