@@ -16,6 +16,8 @@ from ipt_platform.checkpoint.state import state_files
 from ipt_platform.cli.main import main
 from ipt_platform.data.degradations.resize import imresize
 from ipt_platform.data.pack import pack
+from ipt_platform.data.pairs import TaskDraw
+from ipt_platform.data.reader import ShardSet
 from ipt_platform.errors import SpecError
 from ipt_platform.evaluate.protocols import to_uint8
 from ipt_platform.model.bias import BiasedModel, TaskBias
@@ -23,6 +25,9 @@ from ipt_platform.model.build import build_backbone
 from ipt_platform.observe.rundir import RunDir, create
 from ipt_platform.restore.model import upscale_of
 from ipt_platform.restore.route import text as text_module
+from ipt_platform.restore.route.blind import load_blind_router, save_blind_router
+from ipt_platform.restore.route.teach import teach
+from ipt_platform.spec.task import load_task
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +217,7 @@ def test_super_resolution_gives_a_picture_four_times_as_large(capsys, storage, p
     )
 
     assert code == 0, err
-    assert json.loads(said)["scale"] == 4
+    assert json.loads(said)["restored"][0]["steps"][0]["scale"] == 4
     restored = np.asarray(Image.open(out))
     assert restored.shape == (280, 360, 3)
     model = load_model(storage / "larger" / "checkpoints" / "step-3", "sr4")
@@ -263,6 +268,10 @@ def test_the_user_s_own_tasks_enlarge_as_their_files_say(storage, tmp_path, monk
     assert [upscale_of(checkpoint, name) for name in (*made, "sr3", "unheard-of")] == [8, 1, 3, 1]
 
 
+def steps_of(document: str) -> list[dict]:
+    return json.loads(document)["restored"][0]["steps"]
+
+
 FEW = {"single": 250, "instead": 60, "several": 150, "nothing": 150}
 
 
@@ -281,9 +290,9 @@ def test_what_is_said_becomes_a_chain_of_tasks_and_names_that_chain_give_the_sam
     named = call(capsys, "restore", picture, "-o", tmp_path / "b.png", "--task", "denoise", "--task", "deblur", *run, "--json")
 
     assert (said[0], named[0]) == (0, 0), said[2]
-    assert [step["task"] for step in json.loads(said[1])["steps"]] == ["denoise", "deblur"]
-    assert all(0.5 <= step["share"] <= 1 for step in json.loads(said[1])["steps"])
-    assert [step["share"] for step in json.loads(named[1])["steps"]] == [1, 1]
+    assert [step["task"] for step in steps_of(said[1])] == ["denoise", "deblur"]
+    assert all(0.5 <= step["share"] <= 1 for step in steps_of(said[1]))
+    assert [step["share"] for step in steps_of(named[1])] == [1, 1]
     assert "asked for: denoise" in said[2]
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (storage / "routers").is_dir()
@@ -299,9 +308,87 @@ def test_what_is_said_becomes_a_chain_of_tasks_and_names_that_chain_give_the_sam
     assert not (tmp_path / "c.png").exists()
 
 
-@pytest.mark.parametrize("ways", [(), ("--task", "denoise", "--say", "denoise it")])
-def test_tasks_are_chosen_in_one_way(capsys, storage, photos, tmp_path, ways):
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        ((), "in one way"),
+        (("--task", "denoise", "--say", "denoise it"), "in one way"),
+        (("--task", "denoise", "--auto"), "in one way"),
+        (("--task", "denoise", "--mix"), "--mix mixes what --auto sees"),
+    ],
+)
+def test_tasks_are_chosen_in_one_way(capsys, storage, photos, tmp_path, ways, message):
     code, _, err = call(capsys, "restore", photos, "-o", tmp_path, "--run", "a-run", "--storage", storage, *ways)
 
     assert code == 2
-    assert "in one way" in err
+    assert message in err
+
+
+@pytest.fixture(scope="module")
+def router_for_pictures(storage, tmp_path_factory) -> None:
+    """A router beside the runs that knows noise and blur."""
+    folder = tmp_path_factory.mktemp("router")
+    Image.fromarray(skimage.data.astronaut()).save(folder / "a.png")
+    Image.fromarray(skimage.data.coffee()).save(folder / "c.png")
+    photographs = ShardSet.open(pack(folder, folder / "shards").shards)
+    draws = [TaskDraw(task, 1, load_task(task).training({})) for task in ("deblur", "denoise")]
+    save_blind_router(storage / "routers/blind", teach(photographs, draws, pictures=16), "two photographs")
+
+
+@pytest.fixture
+def two_pictures(tmp_path) -> Path:
+    """A noisy picture and a clean one."""
+    folder = tmp_path / "two"
+    folder.mkdir()
+    cat = skimage.data.chelsea()[:256, :256]
+    noise = np.random.default_rng(0).normal(0, 40, cat.shape)
+    Image.fromarray(np.clip(cat + noise, 0, 255).astype(np.uint8)).save(folder / "noisy.png")
+    Image.fromarray(skimage.data.astronaut()[:256, :256]).save(folder / "clean.png")
+    return folder
+
+
+@pytest.mark.usefixtures("router_for_pictures")
+def test_every_picture_chooses_its_task_or_is_left_as_it_is(capsys, storage, two_pictures, tmp_path):
+    run = ("--run", "a-run", "--storage", storage)
+
+    code, said, err = call(capsys, "restore", two_pictures, "-o", tmp_path / "auto", "--auto", *run, "--json")
+    assert code == 0, err
+    document = json.loads(said)
+    assert call(capsys, "restore", two_pictures / "noisy.png", "-o", tmp_path / "named.png", "--task", "denoise", *run)[0] == 0
+
+    assert [[step["task"] for step in each["steps"]] for each in document["restored"]] == [["denoise"]]
+    assert [(Path(each["input"]).name, each["reason"]) for each in document["left"]] == [("clean.png", "nothing to do")]
+    assert sum(share["share"] for share in document["left"][0]["seen"]) == pytest.approx(1, abs=1e-4)
+    assert [path.name for path in (tmp_path / "auto").iterdir()] == ["noisy.png"]
+    assert (tmp_path / "auto/noisy.png").read_bytes() == (tmp_path / "named.png").read_bytes()
+
+    code, said, _ = call(capsys, "restore", two_pictures, "-o", tmp_path / "mixed", "--auto", "--mix", *run)
+    assert code == 0
+    assert "noisy.png: denoise 0." in said
+    assert "clean.png: nothing to do 0." in said
+    assert "1 of 2 restored" in said
+
+
+def test_who_lets_pictures_choose_needs_a_router(capsys, photos, tmp_path):
+    write_run(tmp_path / "runs", "a-run", ("denoise",))
+
+    code, _, err = call(capsys, "restore", photos, "-o", tmp_path, "--run", "a-run", "--storage", tmp_path / "runs", "--auto")
+
+    assert code == 3
+    assert "`ipt-platform route train` makes one" in err
+
+
+def test_a_router_for_pictures_is_trained_by_a_command(capsys, photos, tmp_path):
+    pack(photos, tmp_path / "shards")
+
+    code, said, err = call(
+        capsys,
+        *("route", "train", "--shards", tmp_path / "shards/*.tar", "--pictures", "4", "--storage", tmp_path / "runs", "--json"),
+    )
+
+    assert code == 0, err
+    document = json.loads(said)
+    assert document["photographs"] == 2
+    assert {"denoise", "raindrop"} <= {*document["tasks"]}
+    assert "sr2" not in document["tasks"]
+    assert load_blind_router(tmp_path / "runs/routers/blind").tasks == tuple(document["tasks"])

@@ -32,6 +32,12 @@ from ipt_platform.restore.models import FORMAT as CHOSEN_FORMAT
 from ipt_platform.restore.models import Chosen
 from ipt_platform.restore.work import Work
 from ipt_platform.spec.job import RestoreJob
+from ipt_platform.restore.route.blind import FORMAT as BLIND_FORMAT
+from ipt_platform.restore.route.blind import BlindModel, BlindRouter, save_blind_router
+from ipt_platform.restore.route.known import KnownTask
+from ipt_platform.restore.route.lexicon import Words
+from ipt_platform.restore.route.text import FORMAT as TEXT_FORMAT
+from ipt_platform.restore.route.text import text_router
 
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text()
 
@@ -152,3 +158,16 @@ def test_the_registry_is_the_one_of_the_page():
     for known in (REGISTRY_FORMAT, RECORD_FORMAT, VERDICT_FORMAT, CHANGE_FORMAT, Seal(files={}).format):
         assert f"`{known}`" in files
     assert f"`{Manifest(task='a', version=1, files={}).format}`" in section("Exported tasks")
+
+
+def test_the_routers_are_those_of_the_page(tmp_path):
+    tasks = [KnownTask("denoise", Words(things=("noise",)), Words(), ("gaussian-noise",), True)]
+    model = BlindModel(3, 2)
+    save_blind_router(tmp_path / "blind", BlindRouter(["denoise"], model), "some photographs")
+    text_router(tmp_path / "text", tasks)
+    (text,) = (tmp_path / "text").glob("*/router.json")
+
+    keys = [*json.loads(text.read_bytes()), *json.loads((tmp_path / "blind/router.json").read_bytes())]
+
+    assert set(first_column(section("Routers"))) == set(keys)
+    assert f"`{TEXT_FORMAT}` or `{BLIND_FORMAT}`" in section("Routers")

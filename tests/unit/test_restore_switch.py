@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.func import functional_call
 
 from ipt_platform.checkpoint.load import merged_for
 from ipt_platform.errors import NotFoundError
@@ -11,7 +12,7 @@ from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks
 from ipt_platform.model.fingerprint import fingerprint
 from ipt_platform.model.groups import matrices_of
 from ipt_platform.model.iptv2 import IPTV2
-from ipt_platform.restore.switch import TaskSwitch
+from ipt_platform.restore.switch import TaskSwitch, mixture
 
 GROUPS = {"derain": {"qkv", "ffn"}, "dehaze": {"output", "sampling"}, "desnow": {"depthwise", "qkv"}}
 
@@ -74,3 +75,27 @@ def test_the_tasks_differ():
 def test_a_task_without_a_bias_is_named_with_those_there_are():
     with pytest.raises(NotFoundError, match="no bias for task 'denoise'; the model has: derain, dehaze, desnow"):
         TaskSwitch(MODEL).restorer("denoise")
+
+
+def test_a_mixture_is_the_backbone_with_the_sum_of_shared_biases():
+    shares, before = {"derain": 0.7, "dehaze": 0.2, "desnow": 0.1}, fingerprint(MODEL.backbone)
+    weights = {name: weight.clone() for name, weight in MODEL.backbone.named_parameters()}
+    for task, share in shares.items():
+        bias = MODEL.bias(task)
+        for name, rank in bias.layout.items():
+            own = (
+                bias.factor(name, "dense")
+                if rank == 0
+                else bias.factor(name, "B1").flatten(1) @ bias.factor(name, "B2").flatten(1)
+            )
+            weights[name] += share * own.view(weights[name].shape)
+
+    with torch.inference_mode():
+        mixed, expected = mixture(MODEL, shares)(PICTURE), functional_call(MODEL.backbone, weights, (PICTURE,))
+
+    torch.testing.assert_close(mixed, expected, atol=1e-4, rtol=1e-4)
+    assert (mixed - WANT["derain"]).abs().max() > 1e-3
+    torch.testing.assert_close(mixture(MODEL, {"desnow": 1.0})(PICTURE), WANT["desnow"], atol=1e-4, rtol=1e-4)
+    assert fingerprint(MODEL.backbone) == before
+    with pytest.raises(NotFoundError, match="no bias for task 'lowlight'"):
+        mixture(MODEL, {"derain": 0.5, "lowlight": 0.5})

@@ -18,6 +18,7 @@ from ipt_platform.restore.route.order import place
 from ipt_platform.restore.route.route import Route, Share, by_name, check_known
 from ipt_platform.restore.route.store import read_router, routers_folder, write_router
 from ipt_platform.restore.route.text import TextRouter, digest_of, text_router, train_text_router
+from ipt_platform.restore.route.vectors import read_vectors
 from ipt_platform.spec.task import TaskSpec, load_task
 
 FEW = {"single": 400, "instead": 100, "several": 300, "nothing": 300}
@@ -238,3 +239,55 @@ def test_who_asks_for_what_is_not_there_is_told_what_is(few, specs, tmp_path):
 
 def test_shares_are_read_by_people():
     assert str(Share("denoise", 0.987)) == "denoise 0.99"
+
+
+def test_words_with_near_vectors_are_understood_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_module, "SENTENCES", {"single": 2000, "instead": 1000, "several": 500, "nothing": 1000})
+    tasks = [
+        known("dehaze", ("haze",), things=("haze", "fog"), looks=("foggy", "hazy")),
+        known("denoise", ("gaussian-noise",), things=("noise", "grain"), looks=("noisy", "grainy")),
+    ]
+    near = dict.fromkeys(("haze", "fog", "foggy", "hazy"), "1 0 0") | dict.fromkeys(
+        ("noise", "grain", "noisy", "grainy"), "0 1 0"
+    )
+    file = tmp_path / "words.vec"
+    file.write_text("".join(f"{line}\n" for line in ("9 3", "murk 0.9 0.1 0", *(f"{word} {at}" for word, at in near.items()))))
+
+    trained = text_router(tmp_path / "text", tasks, vectors=read_vectors(file))
+    kept = text_router(tmp_path / "text", tasks, lambda done, total: pytest.fail("trained"), vectors=read_vectors(file))
+
+    assert trained.route("lose the murk").tasks == ("dehaze",)
+    assert trained.route("not the murk, the grain").tasks == ("denoise",)
+    assert trained.route("lose the zebra").tasks == ()
+    assert kept.route("lose the murk") == trained.route("lose the murk")
+    assert train_text_router(tasks).route("lose the murk").tasks == ()
+    assert digest_of(tasks) != digest_of(tasks, read_vectors(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no word"),
+        (b"2 3\n", "no word"),
+        (b"fog 1 2\nhaze 1\n", r":2: expected a word and 2 finite numbers, found 1"),
+        (b"fog 1 x\n", ":1: expected a word and its numbers"),
+        (b"fog 1 nan\n", "finite"),
+        (b"\n", ":1: expected a word and some"),
+    ],
+)
+def test_what_are_no_vectors_is_named_by_line(tmp_path, content, message):
+    (tmp_path / "words.vec").write_bytes(content)
+
+    with pytest.raises(DataError, match=message):
+        read_vectors(tmp_path / "words.vec")
+    with pytest.raises(NotFoundError, match="no such file"):
+        read_vectors(tmp_path / "none.vec")
+
+
+def test_vectors_have_length_one_and_the_first_of_a_word_counts(tmp_path):
+    (tmp_path / "words.vec").write_text("Fog 3 4\nfog 1 0\nrain 0 2\n")
+
+    found = read_vectors(tmp_path / "words.vec")
+
+    assert found.places == {"fog": 0, "rain": 1}
+    torch.testing.assert_close(found.vectors, torch.tensor([[0.6, 0.8], [0.0, 1.0]]))

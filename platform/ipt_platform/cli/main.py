@@ -28,6 +28,7 @@ COMMANDS = {
     "logs": "ipt_platform.cli.runs:logs",
     "evaluate": "ipt_platform.cli.evaluate:evaluate",
     "restore": "ipt_platform.cli.restore:restore",
+    "route": "ipt_platform.cli.route:app",
     "export": "ipt_platform.cli.export:export",
     "import": "ipt_platform.cli.export:import_adapter",
     "data": "ipt_platform.cli.data:app",

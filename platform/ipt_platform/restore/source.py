@@ -1,13 +1,19 @@
 """Where the weights of a task come from: a run or a checkpoint that somebody names, else the registered tasks."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ipt_platform.errors import NotFoundError
-from ipt_platform.registry.names import parse_reference
+from ipt_platform.checkpoint.backbone import load_backbone
+from ipt_platform.checkpoint.files import verify
+from ipt_platform.checkpoint.state import load_biased_model
+from ipt_platform.errors import NotFoundError, UsageError
+from ipt_platform.model.bias import BiasedModel
+from ipt_platform.registry.names import Reference, parse_reference
+from ipt_platform.registry.pack import load_bias, read_pack
 from ipt_platform.registry.serve import candidate, choose
 from ipt_platform.registry.store import open_catalogue
 from ipt_platform.restore.model import find_weights, load_restorer, upscale_of
@@ -60,3 +66,30 @@ def find_source(storage: str, run: str | None, task: str, device: torch.device) 
         raise NotFoundError(f"{error} A run that was trained for the task can be named with --run.") from error
     model = candidate(catalogue, version).load().to(device)
     return Source(reference.task, model, version.record.signature.scale, version=str(version))
+
+
+def find_biases(storage: str, checkpoint: Path | None, tasks: Collection[str]) -> BiasedModel:
+    """One backbone with the biases of several tasks, which is what can be mixed.
+
+    Args:
+        storage: folder of runs and registry.
+        checkpoint: folder of a checkpoint; None: the registered tasks.
+        tasks: names of the tasks; of a checkpoint, all that it has are there.
+
+    Raises:
+        UsageError: the tasks have not one backbone, or the checkpoint has no biases.
+        NotFoundError, CheckpointError, DataError, PackError: what was named cannot be used.
+    """
+    if checkpoint is not None:
+        verify(checkpoint)
+        model = load_biased_model(checkpoint)
+        if not model.biases:
+            raise UsageError(f"{checkpoint} has one model for all of its tasks, and no biases to mix: leave --mix out")
+        return model
+    catalogue = open_catalogue(storage)
+    found = {task: candidate(catalogue, choose(catalogue, Reference(task))) for task in sorted(tasks)}
+    if len({each.backbone for each in found.values()}) != 1:
+        listed = "; ".join(f"{each} on {each.backbone}" for each in found.values())
+        raise UsageError(f"biases of one backbone can be mixed, found {listed or 'none'}: leave --mix out")
+    backbone, _ = load_backbone(next(iter(found.values())).backbone)
+    return BiasedModel(backbone, {task: load_bias(read_pack(each.pack), backbone) for task, each in found.items()}).eval()

@@ -1,14 +1,20 @@
 """The tasks of a run or of a registry as steps: what is asked for is loaded once, and kept."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
+from typing import Any
 
 import torch
+from torch import nn
 
 from ipt_platform.restore.model import Weights, find_weights
 from ipt_platform.restore.offer import Offer, offer_of_registry, offer_of_run
+from ipt_platform.restore.route.route import Route, Share
 from ipt_platform.restore.run import Step
-from ipt_platform.restore.source import Source, find_source
+from ipt_platform.restore.source import Source, find_biases, find_source
+from ipt_platform.restore.switch import mixture
 from ipt_platform.restore.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, restore_array
 
 
@@ -52,10 +58,29 @@ class Sources:
 
     def steps(self, tasks: Sequence[str]) -> list[Step]:
         """What is done to a picture for these tasks, one after the other; errors as of `find_source`."""
-        return [self._step(self.source(task)) for task in tasks]
+        found = [self.source(task) for task in tasks]
+        return [self._step(source.model, source.scale) for source in found]
 
-    def _step(self, source: Source) -> Step:
+    def about(self, share: Share) -> dict[str, Any]:
+        """What was done for a task, as a document: name, share; version and scale of what was loaded for it alone."""
+        if share.task not in self.loaded:
+            return asdict(share)
+        source = self.loaded[share.task]
+        return {"task": source.task, "share": share.share, "version": source.version, "scale": source.scale}
+
+    def in_words(self, route: Route) -> str:
+        """What was done for a route, for people: "dehaze, then my-sr@3, 2 times as wide and high"."""
+        found = [self.source(task) for task in route.tasks]
+        scale = math.prod(source.scale for source in found)
+        by = ", then ".join(source.version or source.task for source in found)
+        return f"{by}, {scale} times as wide and high" if scale > 1 else by
+
+    def mixer(self, tasks: Collection[str]) -> Callable[[Mapping[str, float]], list[Step]]:
+        """What makes a step of the shares of these tasks; errors as of `find_biases`."""
+        model = find_biases(self.storage, self.weights.checkpoint if self.weights else None, tasks)
+        return lambda shares: [self._step(mixture(model, shares).to(self.device), 1)]
+
+    def _step(self, model: nn.Module, scale: int) -> Step:
         return Step(
-            lambda picture, on_tile: restore_array(source.model, picture, self.device, self.tile, self.overlap, on_tile),
-            source.scale,
+            lambda picture, on_tile: restore_array(model, picture, self.device, self.tile, self.overlap, on_tile), scale
         )

@@ -1,7 +1,8 @@
-"""Several tasks on one backbone that is loaded once: changing the task costs one merge, not a model."""
+"""Several tasks on one backbone that is loaded once: changing the task costs one merge, not a model; or mixing them."""
 
 import copy
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -62,3 +63,29 @@ class TaskSwitch:
             self._merged[task] = self.model.bias(task).merged(self.model.backbone)
         self._merged.move_to_end(task)  # those asked for last are kept
         return self._merged[task]
+
+
+@torch.no_grad()
+def mixture(model: BiasedModel, shares: Mapping[str, float]) -> nn.Module:
+    """A restorer with a sum of biases, `W + sum of share x B1 @ B2`, for damage that is a little of each, or may be either.
+
+    Args:
+        model: the backbone with the biases of its tasks; left as it is.
+        shares: how much of each task's bias; they sum to 1.
+
+    Returns:
+        `[B, 3, H, W] -> [B, 3, H, W]`, branches fused, in evaluation mode.
+
+    Raises:
+        NotFoundError: there is no bias for one of the tasks.
+    """
+    if lacking := [task for task in shares if task not in model.biases]:
+        raise NotFoundError(f"there is no bias for task {lacking[0]!r}; the model has: {', '.join(model.biases)}")
+    restorer = copy.deepcopy(model.backbone).requires_grad_(False).eval()
+    own = dict(model.backbone.named_parameters())
+    for task, share in shares.items():
+        for name, weight in model.bias(task).merged(model.backbone).items():
+            restorer.get_parameter(name).add_(weight - own[name], alpha=share)
+    if callable(fuse := getattr(restorer, "fuse", None)):
+        fuse()
+    return restorer

@@ -48,9 +48,8 @@ def test_register_train_promote_restore_verify_export_in_a_bucket_as_on_a_disk(p
         assert trained.judgement.passed
         assert do("task", "promote", "mine@2", "--as", "prod", "--storage", storage)[0] == 0
         out = f"out-{len(pictures)}.png"
-        assert (
-            do("restore", "test/0.png", "-o", out, "--task", "mine", "--storage", storage)[1]["steps"][0]["version"] == "mine@2"
-        )
+        _, said, _ = do("restore", "test/0.png", "-o", out, "--task", "mine", "--storage", storage)
+        assert said["restored"][0]["steps"][0]["version"] == "mine@2"
         pictures[storage] = Path(out).read_bytes()
         assert do("task", "verify", "mine", "--storage", storage)[0] == 0
         assert do("task", "export", "mine@2", f"{len(pictures)}.tar", "--storage", storage)[0] == 0

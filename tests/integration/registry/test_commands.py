@@ -65,6 +65,11 @@ def test_a_task_is_registered_looked_at_and_changed(place, do):
     assert do("task", "show", "mine@1")[1]["record"] == first["record"]
 
 
+def version_of(document: dict) -> str:
+    """What restored the first picture."""
+    return document["restored"][0]["steps"][0]["version"]
+
+
 def test_a_trained_version_is_promoted_served_and_rolled_back(place, do):
     do("task", "register", place.task(), *SHARDS)
     assert do("restore", "test/0.png", "-o", "out.png", "--task", "mine")[0] == 3
@@ -73,14 +78,14 @@ def test_a_trained_version_is_promoted_served_and_rolled_back(place, do):
     assert (str(first.version), first.judgement.passed) == ("mine@2", True)
     assert trained_again(place, "one").version == first.version
     code, said, _ = do("restore", "test/0.png", "-o", "out.png", "--task", "mine")
-    assert (code, said["steps"][0]["version"], said["checkpoint"]) == (0, "mine@2", None)
+    assert (code, version_of(said), said["checkpoint"]) == (0, "mine@2", None)
 
     second = trained(place, 0.01, "two")
     assert str(second.version) == "mine@3"
     assert do("task", "promote", "mine@2", "--as", "prod")[0] == 0
-    assert do("restore", "test/0.png", "-o", "a.png", "--task", "mine")[1]["steps"][0]["version"] == "mine@2"
+    assert version_of(do("restore", "test/0.png", "-o", "a.png", "--task", "mine")[1]) == "mine@2"
     assert do("task", "promote", "mine@3", "--as", "staging")[1]["change"]["forced"] is False
-    assert do("restore", "test/0.png", "-o", "b.png", "--task", "mine@staging")[1]["steps"][0]["version"] == "mine@3"
+    assert version_of(do("restore", "test/0.png", "-o", "b.png", "--task", "mine@staging")[1]) == "mine@3"
 
     expected = restored_by(place, place.folder / "pack-two", "test/0.png")
     difference = np.abs(np.asarray(Image.open("b.png")).astype(int) - expected)
@@ -111,7 +116,7 @@ def test_a_registered_task_is_asked_for_by_its_own_words_from_then_on(place, do,
 
     trained(place, 0.01, "one")
     code, document, said = do(*words)
-    assert (code, document["steps"][0]["version"]) == (0, "mine@2")
+    assert (code, version_of(document)) == (0, "mine@2")
     assert "asked for: mine" in said
 
 
@@ -139,7 +144,7 @@ def test_gates_are_kept_forced_with_a_reason_and_remembered(place, do):
     bad = trained(place, 0.3, "bad")
     assert [said.partition(" is missed")[0] for said in bad.judgement.missed] == ["psnr >= 20", "gain >= -1"]
     do("task", "promote", "mine@2", "--as", "prod")
-    assert do("restore", "test/0.png", "-o", "out.png", "--task", "mine")[1]["steps"][0]["version"] == "mine@2"
+    assert version_of(do("restore", "test/0.png", "-o", "out.png", "--task", "mine")[1]) == "mine@2"
 
     code, _, err = do("task", "promote", "mine@3", "--as", "prod")
     assert code == 4
@@ -153,7 +158,7 @@ def test_gates_are_kept_forced_with_a_reason_and_remembered(place, do):
     (numbers,) = change["numbers"]
     assert numbers["psnr"] < 20 < numbers["psnr_before"]
     assert do("task", "rollback", "mine", "--as", "prod")[1]["change"]["version"] == 2
-    assert do("restore", "test/0.png", "-o", "again.png", "--task", "mine")[1]["steps"][0]["version"] == "mine@2"
+    assert version_of(do("restore", "test/0.png", "-o", "again.png", "--task", "mine")[1]) == "mine@2"
 
 
 def test_a_version_that_is_a_little_worse_is_refused_only_beyond_the_margin(place, do):

@@ -61,8 +61,8 @@ class Features:
 
     def take(self, rows: np.ndarray) -> "Features":
         """The features of these texts, int64 [n], in this order."""
-        words, texts = _gather(self.texts, rows)
-        places, starts = _gather(self.words, words)
+        words, texts = gather(self.texts, rows)
+        places, starts = gather(self.words, words)
         return Features(self.ids[places], self.weights[places], starts, texts)
 
 
@@ -88,10 +88,18 @@ class NgramEncoder(Encoder):
         if self.training:
             weights = weights * (torch.rand(len(weights)) >= DROPPED) / (1 - DROPPED)
         hidden = torch.relu(self.hidden(self.words(ids, starts, weights)))
-        owner = torch.from_numpy(np.repeat(np.arange(len(features)), np.diff(features.texts)))
-        # zeros stand for texts without words, and are no more than any hidden unit
-        none = hidden.new_zeros(len(features), self.size)
-        return none.scatter_reduce(0, owner[:, None].expand_as(hidden), hidden, "amax")
+        return largest(hidden, features.texts)
+
+
+def largest(words: Tensor, texts: np.ndarray) -> Tensor:
+    """The largest value of each column over the words of each text: `[N, size]` from `[W, size]`, of which none is negative.
+
+    Args:
+        words: the words of all texts.
+        texts: int64 [N + 1], where the words of each text begin; one without words gets zeros.
+    """
+    owner = torch.from_numpy(np.repeat(np.arange(len(texts) - 1), np.diff(texts)))
+    return words.new_zeros(len(texts) - 1, words.shape[1]).scatter_reduce(0, owner[:, None].expand_as(words), words, "amax")
 
 
 def features_of(texts: Sequence[str]) -> Features:
@@ -127,7 +135,7 @@ def _bucket(scope: str, kind: str, text: str) -> int:
     return zlib.crc32(f"{scope}|{kind}|{text}".encode()) % BUCKETS
 
 
-def _gather(starts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gather(starts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of all elements of some groups, one group after the other, and where each group begins among them."""
     lengths = starts[rows + 1] - starts[rows]
     ends = np.concatenate([[0], np.cumsum(lengths)])

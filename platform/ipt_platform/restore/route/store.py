@@ -23,9 +23,14 @@ MODEL, ABOUT = "model.safetensors", "router.json"
 FOLDER = "routers"
 
 
-def routers_folder(storage: str) -> Path:
-    """Where routers are kept: below the storage of the runs; where that is on S3 or not there, in the user's cache."""
-    if "://" not in storage and Path(storage).is_dir():
+def routers_folder(storage: str, new: bool = False) -> Path:
+    """Where routers are kept: below the storage of the runs; in the user's cache where that is on S3, or not there.
+
+    Args:
+        storage: folder of the runs, or a prefix on S3.
+        new: whether a folder of runs that is not there will be made.
+    """
+    if "://" not in storage and (new or Path(storage).is_dir()):
         return Path(storage, FOLDER)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache, "ipt-platform", FOLDER)

@@ -20,7 +20,8 @@ from ipt_platform.restore.route.lexicon import word_file
 from ipt_platform.restore.route.ngrams import NgramEncoder
 from ipt_platform.restore.route.route import Route, Share
 from ipt_platform.restore.route.store import read_router, write_router
-from ipt_platform.restore.route.text_model import TextModel, train_text_model
+from ipt_platform.restore.route.text_model import Encoder, TextModel, train_text_model
+from ipt_platform.restore.route.vectors import VectorEncoder, WordVectors
 
 FORMAT = "ipt-text-router/1"
 THRESHOLD = 0.5
@@ -106,11 +107,19 @@ def sentences(tasks: Sequence[KnownTask], seed: int) -> Iterator[Instruction]:
 
 
 def train_text_router(
-    tasks: Sequence[KnownTask], seed: int = 0, progress: Callable[[float, float], None] = lambda done, total: None
+    tasks: Sequence[KnownTask],
+    seed: int = 0,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+    vectors: WordVectors | None = None,
 ) -> TextRouter:
-    """Train a router for these tasks; a function of the tasks and the seed."""
+    """Train a router for these tasks; a function of the tasks, the seed and the vectors, if there are some."""
     examples = list(sentences(tasks, seed))
-    return TextRouter(tasks, train_text_model(NgramEncoder, examples, [task.name for task in tasks], seed, progress=progress))
+    names = [task.name for task in tasks]
+    return TextRouter(tasks, train_text_model(lambda: _encoder(vectors), examples, names, seed, progress=progress))
+
+
+def _encoder(vectors: WordVectors | None) -> Encoder:
+    return VectorEncoder(vectors) if vectors else NgramEncoder()
 
 
 def text_router(
@@ -118,6 +127,7 @@ def text_router(
     tasks: Sequence[KnownTask],
     progress: Callable[[float, float], None] = lambda done, total: None,
     note: Callable[[str], None] = lambda text: None,
+    vectors: WordVectors | None = None,
 ) -> TextRouter:
     """The router for these tasks: the one that is kept in a folder, or one that is trained now and kept there.
 
@@ -126,20 +136,21 @@ def text_router(
         tasks: what it should know.
         progress: told (steps done, steps in all) of a training.
         note: told that a router was damaged, or could not be kept.
+        vectors: of words, in the place of hashed pieces.
     """
-    digest = digest_of(tasks)
+    digest = digest_of(tasks, vectors)
     place = folder / digest[:16]
     try:
         about, tensors = read_router(place, FORMAT)
         if about.get("digest") == digest:
-            model = TextModel(NgramEncoder(), len(tasks))
+            model = TextModel(_encoder(vectors), len(tasks))
             model.load_state_dict(tensors)
             return TextRouter(tasks, model.eval())
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (DataError, RuntimeError) as error:
         note(f"trained anew: {error}")
-    router = train_text_router(tasks, progress=progress)
+    router = train_text_router(tasks, progress=progress, vectors=vectors)
     try:
         about = {"digest": digest, "tasks": [task.name for task in tasks], "threshold": THRESHOLD, "sentences": SENTENCES}
         write_router(place, FORMAT, router.model.state_dict(), about)
@@ -148,12 +159,13 @@ def text_router(
     return router
 
 
-def digest_of(tasks: Sequence[KnownTask]) -> str:
-    """SHA-256 over all that a router is made of: the words of its tasks, and those of everybody."""
+def digest_of(tasks: Sequence[KnownTask], vectors: WordVectors | None = None) -> str:
+    """SHA-256 over all that a router is made of: the words of its tasks, those of everybody, and their vectors."""
     made_of = {
         "format": FORMAT,
         "tasks": {task.name: [asdict(task.words), None if task.built_in else asdict(task.own)] for task in tasks},
         "words": [word_file("common"), word_file("none")],
         "sentences": SENTENCES,
+        "vectors": vectors and vectors.digest,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
