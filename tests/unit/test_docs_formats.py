@@ -30,14 +30,14 @@ from ipt_platform.registry.store import FORMAT as REGISTRY_FORMAT
 from ipt_platform.registry.trained import VERDICT_FORMAT
 from ipt_platform.restore.models import FORMAT as CHOSEN_FORMAT
 from ipt_platform.restore.models import Chosen
-from ipt_platform.restore.work import Work
-from ipt_platform.spec.job import RestoreJob
 from ipt_platform.restore.route.blind import FORMAT as BLIND_FORMAT
 from ipt_platform.restore.route.blind import BlindModel, BlindRouter, save_blind_router
 from ipt_platform.restore.route.known import KnownTask
 from ipt_platform.restore.route.lexicon import Words
 from ipt_platform.restore.route.text import FORMAT as TEXT_FORMAT
 from ipt_platform.restore.route.text import text_router
+from ipt_platform.restore.work import Work
+from ipt_platform.spec.job import RestoreJob
 
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text()
 
