@@ -76,6 +76,20 @@ class TaskBias(nn.Module):
         return torch.addmm(weight.flatten(1), B1, B2).view(weight.shape)
 
     @torch.no_grad()
+    def merge_over(self, module: nn.Module, over: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As `merged`, without gradients, in the memory of tensors of another merge on the same module where they fit."""
+        weights, made = dict(module.named_parameters()), {}
+        for name, rank in self.layout.items():
+            weight, out = weights[name], over.get(name)
+            if out is None or rank == DENSE:
+                made[name] = self._merge(name, weight)
+                continue
+            B1, B2 = self.factor(name, "B1").flatten(1), self.factor(name, "B2").flatten(1)
+            torch.addmm(weight.flatten(1), B1, B2, out=out.view(len(out), -1))
+            made[name] = out
+        return made
+
+    @torch.no_grad()
     def merge_into(self, module: nn.Module) -> None:
         """Add the bias to the module's own weights, for inference."""
         for name, weight in self.merged(module).items():

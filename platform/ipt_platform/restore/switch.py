@@ -4,7 +4,6 @@ import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from ipt_platform.errors import NotFoundError
@@ -52,15 +51,14 @@ class TaskSwitch:
         for name, weight in merged.items():
             self._weights[name].data = weight
         self.task = task
-        while len(self._merged) > self.keep:
-            self._merged.popitem(last=False)
         return self._restorer
 
-    @torch.no_grad()
     def _merge(self, task: str) -> dict[str, Tensor]:
         if task not in self._merged:
             self.merges += 1
-            self._merged[task] = self.model.bias(task).merged(self.model.backbone)
+            # The memory of the task that was asked for longest ago is used again: new memory costs about as much as the merge.
+            over = self._merged.popitem(last=False)[1] if len(self._merged) == self.keep else {}
+            self._merged[task] = self.model.bias(task).merge_over(self.model.backbone, over)
         self._merged.move_to_end(task)  # those asked for last are kept
         return self._merged[task]
 
