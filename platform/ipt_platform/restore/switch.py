@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from ipt_platform.errors import NotFoundError
