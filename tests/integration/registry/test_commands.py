@@ -141,7 +141,7 @@ def restored_by(place, pack: Path, picture: str) -> np.ndarray:
 def test_gates_are_kept_forced_with_a_reason_and_remembered(place, do):
     do("task", "register", place.task(), *SHARDS)
     trained(place, 0, "good")
-    bad = trained(place, 0.3, "bad")
+    bad = trained(place, 1, "bad")
     assert [said.partition(" is missed")[0] for said in bad.judgement.missed] == ["psnr >= 20", "gain >= -1"]
     do("task", "promote", "mine@2", "--as", "prod")
     assert version_of(do("restore", "test/0.png", "-o", "out.png", "--task", "mine")[1]) == "mine@2"
