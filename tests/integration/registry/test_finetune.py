@@ -69,7 +69,8 @@ def test_the_pack_is_a_version_with_the_verdict_of_its_gates(workplace, trained)
 def test_it_restores_and_is_verified(workplace, trained):
     restored = workplace.do("restore", "test/t0.png", "-o", "restored.png", "--task", "grain", "--json")
 
-    assert json.loads(restored.stdout)["version"] == "grain@2"
+    ((step,),) = [picture["steps"] for picture in json.loads(restored.stdout)["restored"]]
+    assert (step["task"], step["version"]) == ("grain", "grain@2")
     assert (workplace.folder / "restored.png").is_file()
     assert "2 versions of grain: all whole" in workplace.do("task", "verify", "grain").stdout
     measured = workplace.do("evaluate", "first-grain", "--set", "test", "--task", "grain", "--json")
