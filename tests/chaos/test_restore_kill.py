@@ -157,19 +157,19 @@ def test_an_actor_that_dies_too_often_fails_the_run_and_its_log_names_the_pictur
 
 
 def test_ctrl_c_stops_with_the_words_how_to_go_on(place, undisturbed):
-    command = start(place, "stopped")
-    run: RunDir = place.run("stopped")
-    command.until(lambda: read_metrics(run) and len(there(place, "stopped")) >= 5, pause=0.01)
+    command = start(place, "halted")
+    run: RunDir = place.run("halted")
+    command.until(lambda: read_metrics(run) and len(there(place, "halted")) >= 5, pause=0.01)
     command.interrupt()
 
     assert command.wait() == 7, command.stderr
 
     assert command.stdout == ""
     assert "Traceback" not in command.stderr
-    assert command.stderr.splitlines()[-1] == ("stopped by Ctrl-C; go on with: ipt-platform submit stopped.yaml --run stopped")
+    assert command.stderr.splitlines()[-1] == ("stopped by Ctrl-C; go on with: ipt-platform submit halted.yaml --run halted")
     assert [event["type"] for event in read_events(run)][-2:] == ["stop-requested", "cancelled"]
     assert command.left() == []
     assert place.ray_folders() == []
-    again = start(place, "stopped")
+    again = start(place, "halted")
     assert again.wait() == 0, again.stderr
-    assert_done(place, "stopped", undisturbed, attempts=2)
+    assert_done(place, "halted", undisturbed, attempts=2)

@@ -73,13 +73,13 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def straight(place):
-    return submit(place, "straight")
+    return submit(place, "all-restored")
 
 
 @pytest.fixture(scope="module")
 def run(place, straight) -> RunDir:
     assert straight.process.returncode == 0, straight.stderr
-    return place.run("straight")
+    return place.run("all-restored")
 
 
 def test_every_good_picture_is_restored_by_the_model_of_its_task(place, run):
@@ -118,8 +118,8 @@ def test_what_the_command_says(straight, run):
 
 
 def test_ls_status_and_logs_know_such_a_run(place, run):
-    (row,) = [row for row in json.loads(place.do("ls", "--json").stdout) if row["run_id"] == "straight"]
-    said, logs = place.do("status", "straight").stdout, json.loads(place.do("logs", "straight", "--json").stdout)
+    (row,) = [row for row in json.loads(place.do("ls", "--json").stdout) if row["run_id"] == "all-restored"]
+    said, logs = place.do("status", "all-restored").stdout, json.loads(place.do("logs", "all-restored", "--json").stdout)
 
     assert (row["state"], row["kind"], row["step"], row["steps"], row["attempt"]) == ("finished", "restore", 13, 13, 1)
     assert "straight: finished: 10 restored, 0 were there, 3 bad" in said
@@ -135,7 +135,7 @@ def test_ls_status_and_logs_know_such_a_run(place, run):
 def test_nothing_is_left_behind(straight, place):
     assert straight.left(grace=20) == []
     assert place.ray_folders() == []
-    assert {path.name for path in place.run("straight").path.iterdir()} == {
+    assert {path.name for path in place.run("all-restored").path.iterdir()} == {
         *("attempts", "logs", "events.jsonl", "job.yaml", "metrics.jsonl", "models.json", "report.json"),
     }
 
@@ -173,7 +173,7 @@ def test_where_nothing_is_missing_no_ray_is_started(place, run):
 def test_a_finished_run_is_only_reported_and_another_job_refused(place, run):
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
 
-    again, other = submit(place, "straight"), submit(place, "straight", "output=elsewhere")
+    again, other = submit(place, "all-restored"), submit(place, "all-restored", "output=elsewhere")
 
     assert (again.process.returncode, again.stderr) == (0, "run straight in runs/straight\n")
     assert other.process.returncode == 4

@@ -103,7 +103,7 @@ def test_ls_status_and_logs_agree(workplace, run):
     listed, status, logs = (workplace.do(*words, "--json") for words in (["ls"], ["status", "straight"], ["logs", "straight"]))
 
     document = json.loads(status.stdout)
-    (row,) = json.loads(listed.stdout)
+    (row,) = [row for row in json.loads(listed.stdout) if row["run_id"] == "straight"]
     assert row.items() <= document.items()
     assert (row["state"], row["step"], row["steps"], row["attempt"]) == ("finished", STEPS, STEPS, 1)
     assert row["psnr"]["test"] == {task: numbers["psnr"] for task, numbers in read_json(run.report)["sets"]["test"].items()}
