@@ -23,8 +23,8 @@ PICTURES = 30
 JOB = {
     "apiVersion": "ipt/v1",
     "kind": "restore",
-    "name": "many",
-    "input": "many",
+    "name": "many-pictures",
+    "input": "many-pictures",
     "run": "trained",
     "tasks": [{"match": "1*.png", "task": "deblur"}, {"task": "denoise"}],
     "cluster": {"actors": 2, "cpus_per_actor": 0.5},
@@ -34,11 +34,11 @@ JOB = {
 @pytest.fixture(scope="module")
 def place(workplace, write_trained):
     write_trained(workplace.folder / "runs")
-    (workplace.folder / "many").mkdir()
+    (workplace.folder / "many-pictures").mkdir()
     for number in range(PICTURES):  # each so large that it takes a moment
         with Image.open(workplace.folder / "photos" / f"p{number % 4}.png") as photo:
-            photo.resize((320, 290 + number)).save(workplace.folder / "many" / f"{number}.png")
-    (workplace.folder / "many" / "bad.png").write_bytes(b"no picture")
+            photo.resize((320, 290 + number)).save(workplace.folder / "many-pictures" / f"{number}.png")
+    (workplace.folder / "many-pictures" / "bad.png").write_bytes(b"no picture")
     return workplace
 
 
@@ -54,9 +54,9 @@ def outputs(place, name: str) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def undisturbed(place) -> dict[str, bytes]:
-    command = start(place, "undisturbed")
+    command = start(place, "restored-undisturbed")
     assert command.wait() == 0, command.stderr
-    found = outputs(place, "undisturbed")
+    found = outputs(place, "restored-undisturbed")
     assert found.keys() == {f"{number}.png" for number in range(PICTURES)}
     return found
 

@@ -103,7 +103,10 @@ def test_from_a_bucket_into_a_bucket_through_actors(store, workplace, write_trai
     )
     (workplace.folder / "near.yaml").write_text(yaml.safe_dump(JOB | {"input": "photos", "output": "near", "tasks": TASKS}))
 
-    far, near = workplace.do("submit", "far.yaml", "--run", "far"), workplace.do("submit", "near.yaml", "--run", "near")
+    far, near = (
+        workplace.do("submit", "far.yaml", "--run", "far-restored"),
+        workplace.do("submit", "near.yaml", "--run", "near-restored"),
+    )
 
     assert (far.process.returncode, near.process.returncode) == (0, 0), far.stderr + near.stderr
     written = {key.removeprefix("out/"): data for key, data in store.objects().items() if key.startswith("out/")}
@@ -111,7 +114,7 @@ def test_from_a_bucket_into_a_bucket_through_actors(store, workplace, write_trai
     for path in (workplace.folder / "near").iterdir():
         assert written[path.name] == path.read_bytes()
     assert written["rainy/x.png"] != written["p0.png"]
-    report = read_json(workplace.run("far").report)
+    report = read_json(workplace.run("far-restored").report)
     assert (report["restored"], [*report["bad"]]) == (5, ["other-format"])
     again = workplace.do("submit", "far.yaml", "--run", "again", "--json")
     assert (again.process.returncode, json.loads(again.stdout)["found"]) == (0, 5), again.stderr
