@@ -108,7 +108,7 @@ def test_the_report_accounts_for_every_picture(place, run):
 
 
 def test_what_the_command_says(straight, run):
-    assert straight.stdout.startswith("10 of 13 pictures restored to restored: runs/straight/report.json\n")
+    assert straight.stdout.startswith("10 of 13 pictures restored to restored: runs/all-restored/report.json\n")
     assert "3 could not be restored (1 cut-off, 1 damaged, 1 other-format); the report names each" in straight.stdout
     lines = straight.stderr.splitlines()
     assert [line for line in lines if not OWN_LINE.match(line)] == []
@@ -175,7 +175,7 @@ def test_a_finished_run_is_only_reported_and_another_job_refused(place, run):
 
     again, other = submit(place, "all-restored"), submit(place, "all-restored", "output=elsewhere")
 
-    assert (again.process.returncode, again.stderr) == (0, "run straight in runs/straight\n")
+    assert (again.process.returncode, again.stderr) == (0, "run all-restored in runs/all-restored\n")
     assert other.process.returncode == 4
     assert "output: 'restored' -> 'elsewhere'" in other.stderr
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before

@@ -133,7 +133,9 @@ class Driver:
         """Who ended first: the kernel ends Ray's servers with the process that started them."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             end = self.child.wait(_MOMENT if server else None)
-            server = server if end >= 0 else ""
+            # Ray ends a process that uses it, without a word, once it misses one of its servers.
+            missed = next((name for name, each in self.servers.items() if not each.alive()), "")
+            server = (server or missed) if end >= 0 else ""
         own_end = f"the process that drove the run {_end_of(self.child.returncode)}"
         what = f"Ray failed: its {server} ended" if server else own_end
         self.code, self.message = ExitCode.INFRASTRUCTURE, f"{what}; see {self.log.parent}"
