@@ -122,7 +122,7 @@ def test_ls_status_and_logs_know_such_a_run(place, run):
     said, logs = place.do("status", "all-restored").stdout, json.loads(place.do("logs", "all-restored", "--json").stdout)
 
     assert (row["state"], row["kind"], row["step"], row["steps"], row["attempt"]) == ("finished", "restore", 13, 13, 1)
-    assert "straight: finished: 10 restored, 0 were there, 3 bad" in said
+    assert "all-restored: finished: 10 restored, 0 were there, 3 bad" in said
     assert "13 of 13" in said
     assert "3 of 13 samples could not be used" in said
     assert "checkpoint" not in said
