@@ -119,7 +119,7 @@ def test_a_finished_run_is_only_reported(workplace, run):
 
     assert again.process.returncode == 0
     document = json.loads(again.stdout)
-    assert {key: document.pop(key) for key in ("run", "path")} == {"run": "straight", "path": "runs/straight"}
+    assert [document.pop(key) for key in ("run", "path", "registered")] == ["straight", "runs/straight", []]
     assert document == read_json(run.report)
     assert again.stderr == "run straight in runs/straight\n"
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
