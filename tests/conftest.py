@@ -152,9 +152,9 @@ class Workplace:
         self.environment = own | {"TMPDIR": str(temporary), "HOME": str(folder)}
         self.commands: list[Command] = []
         for seed in range(4):
-            photograph(folder / "photos" / f"p{seed}.png", seed)
+            draw_photograph(folder / "photos" / f"p{seed}.png", seed)
         for seed in range(2):
-            photograph(folder / "test" / f"t{seed}.png", 9 + seed, 40, 48)
+            draw_photograph(folder / "test" / f"t{seed}.png", 9 + seed, 40, 48)
         pack(folder / "photos", folder / "shards")
         (folder / "job.yaml").write_text(yaml.safe_dump(TINY_JOB, sort_keys=False))
 
@@ -229,7 +229,13 @@ def write_trained() -> Callable[[Path], Path]:
     return write
 
 
-def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
+@pytest.fixture(scope="session")
+def photograph() -> Callable[..., None]:
+    """Draws and saves a picture; see `draw_photograph`."""
+    return draw_photograph
+
+
+def draw_photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
     """A picture of smooth colours with an edge and some grain."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width] / 20

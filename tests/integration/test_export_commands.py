@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -106,11 +107,10 @@ def test_an_adapter_goes_out_and_comes_in_as_a_pack_that_restores_the_same(capsy
 
 @pytest.mark.slow
 def test_onnx_and_programs_restore_the_same(capsys, storage, tmp_path):
-    runtime = pytest.importorskip("onnxruntime")
     assert export(capsys, storage, "onnx", tmp_path / "derain.onnx")[0] == 0
     assert export(capsys, storage, "program", tmp_path / "derain.pt2")[0] == 0
 
-    session = runtime.InferenceSession(str(tmp_path / "derain.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(tmp_path / "derain.onnx"), providers=["CPUExecutionProvider"])
     (by_onnx,) = session.run(None, {"degraded": picture().numpy()})
     by_program = torch.export.load(tmp_path / "derain.pt2").module()(picture())
 

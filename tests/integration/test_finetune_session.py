@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ipt_platform.checkpoint.backbone import load_backbone, write_backbone
@@ -66,16 +65,6 @@ FINETUNE = {
 }
 
 
-def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
-    """Smooth colours with an edge and some grain."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width] / 20
-    waves = [127 + 60 * np.sin(rows * a + b) + 50 * np.cos(columns * c) for a, b, c in rng.uniform(0.5, 2, (3, 3))]
-    pixels = np.dstack(waves) + 40 * (columns > rows)[..., None] + rng.normal(0, 4, (height, width, 3))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
     before = torch.get_num_threads()
@@ -85,7 +74,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory, one_thread) -> Path:
+def base(tmp_path_factory, one_thread, photograph) -> Path:
     folder = tmp_path_factory.mktemp("base")
     for seed in range(3):
         photograph(folder / "photos" / f"p{seed}.png", seed)

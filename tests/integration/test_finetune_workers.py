@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import distributed, nn
 
@@ -50,16 +48,6 @@ JOB_VALUES = {
 }
 
 
-def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
-    """Smooth colours with an edge and some grain."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width] / 20
-    waves = [127 + 60 * np.sin(rows * a + b) + 50 * np.cos(columns * c) for a, b, c in rng.uniform(0.5, 2, (3, 3))]
-    pixels = np.dstack(waves) + 40 * (columns > rows)[..., None] + rng.normal(0, 4, (height, width, 3))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
-
-
 def made_here(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
     return local_stream(maker, start, stop, processes=0)
 
@@ -91,7 +79,7 @@ def main(rank: int, base: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(tmp_path_factory, photograph) -> Path:
     folder = tmp_path_factory.mktemp("workers")
     for seed in range(5):
         photograph(folder / "photos" / f"p{seed}.png", seed)

@@ -4,10 +4,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ipt_platform.checkpoint.files import list_checkpoints, read_json
 from ipt_platform.data.batch import Batch
@@ -26,18 +24,8 @@ from ipt_platform.train.session import OpenStream, Place, Session
 STATE = ("model.safetensors", "biases", "average", "optimizer.safetensors", "rng.safetensors")
 
 
-def photograph(path: Path, seed: int, height: int = 72, width: int = 88) -> None:
-    """Smooth colours with an edge and some grain."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width] / 20
-    waves = [127 + 60 * np.sin(rows * a + b) + 50 * np.cos(columns * c) for a, b, c in rng.uniform(0.5, 2, (3, 3))]
-    pixels = np.dstack(waves) + 40 * (columns > rows)[..., None] + rng.normal(0, 4, (height, width, 3))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
-
-
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(tmp_path_factory, photograph) -> Path:
     folder = tmp_path_factory.mktemp("base")
     for seed in range(3):
         photograph(folder / "photos" / f"p{seed}.png", seed)
@@ -211,7 +199,7 @@ def test_what_was_counted_before_a_stop_counts_after_it(straight, base, tmp_path
 
 
 @pytest.fixture
-def with_a_bad_picture(base, tmp_path) -> Path:
+def with_a_bad_picture(base, photograph, tmp_path) -> Path:
     """The same shards, one picture overwritten in place."""
     pack(base / "photos", tmp_path / "shards")
     photograph(tmp_path / "test" / "t.png", 9, 40, 48)

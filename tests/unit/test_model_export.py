@@ -3,6 +3,8 @@
 import io
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -51,13 +53,10 @@ def test_a_program_of_torch_export_restores_pictures_of_any_multiple_of_the_exte
 
 
 def test_an_onnx_model_restores_pictures_of_any_multiple_of_the_extent(restorer):
-    runtime = pytest.importorskip("onnxruntime")
-    onnx = pytest.importorskip("onnx")
-
     data = export_onnx(restorer)
 
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
-    session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     assert [each.name for each in (*session.get_inputs(), *session.get_outputs())] == ["degraded", "restored"]
     for size in SIZES:
         x = picture(*size)

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,8 +15,6 @@ from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks
 from ipt_platform.model.groups import matrices_of
 from ipt_platform.model.iptv2 import IPTV2
 from ipt_platform.registry.peft import bias_from_peft, peft_files
-
-peft = pytest.importorskip("peft")
 
 GROUPS = {"embed", "output", "sampling", "reduction", "qkv", "proj", "ffn"}
 

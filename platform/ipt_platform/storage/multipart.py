@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +120,7 @@ def _complete(s3: "S3", target: S3Path, begun: str, parts: list[dict[str, Any]])
 
 def _give_up(s3: "S3", target: S3Path, begun: str) -> None:
     try:
-        s3.ask("abort_multipart_upload", target, "giving up its upload", UploadId=begun)
-    except NotFoundError:
-        pass  # it was ended after all
+        with suppress(NotFoundError):  # it was ended after all
+            s3.ask("abort_multipart_upload", target, "giving up its upload", UploadId=begun)
     except IptError as error:
         log.warning("%s: the parts of an upload that failed may still be there: %s", target, error)

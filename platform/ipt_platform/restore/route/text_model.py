@@ -1,5 +1,6 @@
 """The classifier of sentences: an encoder's vector to a logit for each task, and its training."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
@@ -21,14 +22,14 @@ class Prepared(Protocol):
         ...
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """What makes vectors `[N, size]` of N prepared texts: `ngrams.NgramEncoder`, or an embedding model in its place."""
 
     size: int
 
+    @abstractmethod
     def prepare(self, texts: Sequence[str]) -> Prepared:
         """Texts as `forward` takes them."""
-        raise NotImplementedError
 
 
 class TextModel(nn.Module):
