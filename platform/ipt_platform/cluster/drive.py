@@ -26,7 +26,7 @@ from ipt_platform.cluster.local import Slots, connected
 from ipt_platform.cluster.measure import measure
 from ipt_platform.cluster.restore import restore_all
 from ipt_platform.errors import IptError, storage_failed
-from ipt_platform.observe.process import Process, living
+from ipt_platform.observe.process import Process, children
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import EvaluateJob, LearningJob, RestoreJob
 from ipt_platform.spec.load import load_job
@@ -82,7 +82,8 @@ def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | 
     def ray_of(slots: Slots) -> Iterator[None]:
         with connected(slots, log, folder):
             if folder:
-                link.tell(servers={name: pid for name, pid in living(os.getpid()).items() if name in SERVERS})
+                # Its own children: what a server starts has the server's name for a moment.
+                link.tell(servers={name: pid for pid, name in children(os.getpid()).items() if name in SERVERS})
             try:
                 yield
                 link.tell(exit_code=0)

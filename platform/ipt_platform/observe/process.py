@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +51,20 @@ def living(session: int) -> dict[int, str]:
     Args:
         session: the number of that process.
     """
-    found = {}
+    return {pid: name for pid, name, fields in _all_living() if int(fields[3]) == session}
+
+
+def children(parent: int) -> dict[int, str]:
+    """The names of the living processes that a process has started itself, by number; {} where there is no /proc."""
+    return {pid: name for pid, name, fields in _all_living() if int(fields[1]) == parent}
+
+
+def _all_living() -> Iterator[tuple[int, str, list[str]]]:
+    """Number, name and the rest of the stat of every living process."""
     for path in Path("/proc").glob("[0-9]*"):
         name, fields = _stat(int(path.name))
-        if fields and fields[0] not in _GONE and int(fields[3]) == session:
-            found[int(path.name)] = name
-    return found
+        if fields and fields[0] not in _GONE:
+            yield int(path.name), name, fields
 
 
 def _space() -> str:
