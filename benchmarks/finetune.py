@@ -15,13 +15,9 @@ import torch
 
 from benchmarks.measure import Figure, count, finish, machine, note, parser, run_script, spread
 from benchmarks.training import SHARDS, Trainer, in_turn, quickstart_job
-from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.spec.job import TrainJob
-from ipt_platform.train.layout import bias_layout
-from ipt_platform.train.setup import batch_maker, step_settings
-from ipt_platform.train.state import bias_state
-from ipt_platform.train.step import StepSettings
+from ipt_platform.train.setup import batch_maker
 
 CPU = torch.device("cpu")
 SIDES = ("full", "biases")
@@ -61,17 +57,7 @@ def _trainer(side: str, job: TrainJob) -> Trainer:
     if side == "full":
         return Trainer.of_job(job, CPU)
     torch.manual_seed(job.seed)
-    backbone = build_backbone(job.model.backbone).requires_grad_(False)
-    layout, optimizer = bias_layout(backbone, job.model.bias), job.train.optimizer
-    state = bias_state(
-        BiasedModel(backbone, {task: TaskBias(backbone, layout) for task in job.tasks}),
-        bias_lr=optimizer.bias_lr,
-        bias_weight_decay=optimizer.bias_weight_decay,
-        betas=optimizer.betas,
-        average=job.train.ema is not None,
-    )
-    settings = StepSettings(**{**vars(step_settings(job)), "apart": True})
-    return Trainer(state, settings, job.train.schedule, sum(stage.steps for stage in job.train.stages), CPU)
+    return Trainer.of_biases(job, build_backbone(job.model.backbone).requires_grad_(False), CPU)
 
 
 def _memory(arguments: argparse.Namespace) -> int:

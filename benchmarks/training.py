@@ -3,19 +3,22 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks.measure import ROOT
 from ipt_platform.data.batch import Batch
+from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.spec.job import TrainJob
 from ipt_platform.spec.load import load_job
 from ipt_platform.spec.parts import ScheduleSpec
+from ipt_platform.train.layout import bias_layout
 from ipt_platform.train.schedule import learning_rate_factor
-from ipt_platform.train.setup import state_of, step_settings
-from ipt_platform.train.state import TrainState
+from ipt_platform.train.setup import model_of, state_of, step_settings
+from ipt_platform.train.state import TrainState, bias_state
 from ipt_platform.train.step import Stepper, StepSettings
 
 QUICKSTART = ROOT / "jobs" / "quickstart.yaml"
@@ -64,8 +67,25 @@ class Trainer:
     @classmethod
     def of_job(cls, job: TrainJob, device: torch.device) -> "Trainer":
         """The trainer of a job's freshly initialised model."""
-        total = sum(stage.steps for stage in job.train.stages)
-        return cls(state_of(job, device), step_settings(job), job.train.schedule, total, device)
+        return cls.of_model(job, model_of(job), device)
+
+    @classmethod
+    def of_model(cls, job: TrainJob, model: BiasedModel, device: torch.device) -> "Trainer":
+        """The trainer of a model, backbone and biases, as a job would train its own."""
+        return cls(state_of(job, model, device), step_settings(job), job.train.schedule, _steps(job), device)
+
+    @classmethod
+    def of_biases(cls, job: TrainJob, backbone: nn.Module, device: torch.device) -> "Trainer":
+        """The trainer of fresh biases of a job's tasks on a backbone without gradients, as `kind: finetune` trains them."""
+        layout, optimizer = bias_layout(backbone, job.model.bias), job.train.optimizer
+        state = bias_state(
+            BiasedModel(backbone, {task: TaskBias(backbone, layout) for task in job.tasks}).to(device),
+            bias_lr=optimizer.bias_lr,
+            bias_weight_decay=optimizer.bias_weight_decay,
+            betas=optimizer.betas,
+            average=job.train.ema is not None,
+        )
+        return cls(state, replace(step_settings(job), apart=True), job.train.schedule, _steps(job), device)
 
     def step(self, batch: Batch) -> None:
         """Take the next step, on this batch.
@@ -87,6 +107,10 @@ class Trainer:
     def _wait_for_device(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _steps(job: TrainJob) -> int:
+    return sum(stage.steps for stage in job.train.stages)
 
 
 def in_turn(trainers: Sequence[Trainer], number: int) -> Sequence[Trainer]:

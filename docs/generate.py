@@ -87,7 +87,7 @@ tasks: {dusk: {params: {rain: {density: 0.02}, grain: {probability: 1}, one-of: 
 ipt-platform evaluate dusk-run --set sample-test --task dusk --param rain.density=0.02 --param grain.probability=1
 ```
 
-A crop is degraded with the context that all its steps need (`margin`), so that it is a crop of the degraded picture. Each
+A crop is degraded with the context that its drawn steps need (`reach`), so that it is a crop of the degraded picture. Each
 step gives the picture its size back; so a chain with steps of super-resolution enlarges as much as the largest of them.
 """
 

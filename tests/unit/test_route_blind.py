@@ -6,7 +6,6 @@ import skimage.data
 import torch
 from PIL import Image
 
-from ipt_platform.data.degradations.base import Frame
 from ipt_platform.data.degradations.noise import GaussianNoise
 from ipt_platform.data.pack import pack
 from ipt_platform.data.pairs import TaskDraw
@@ -48,7 +47,7 @@ def cat(sigma: float = 0) -> np.ndarray:
     picture = skimage.data.chelsea() / np.float32(255)
     if not sigma:
         return picture
-    noisy, _ = GaussianNoise(sigma=sigma)(picture, keyed_rng(0, 0, 0, "x"), Frame(*picture.shape[:2], 0, 0))
+    noisy, _ = GaussianNoise(sigma=sigma)(picture, keyed_rng(0, 0, 0, "x"))
     return noisy
 
 

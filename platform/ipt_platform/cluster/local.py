@@ -29,6 +29,9 @@ _ENVIRONMENT = {
     # Ray's metric ports answer anybody; an embedded Ray has nobody to tell.
     "RAY_enable_metrics_collection": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # All of the object store from the beginning: else its pages are made one after another, at the cost of whoever writes to
+    # them first, and a run's memory grows until the last of them was used.
+    "RAY_preallocate_plasma_memory": "1",
     # Ray's workers step back by 15 behind everything else; here they are what the user waits for.
     "RAY_worker_niceness": "0",
 }

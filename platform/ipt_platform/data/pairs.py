@@ -12,7 +12,8 @@ import numpy as np
 from ipt_platform.data.bad import Bad
 from ipt_platform.data.batch import Batch, Shapes, arrays_in, room_for
 from ipt_platform.data.cache import PictureCache
-from ipt_platform.data.degradations.base import Degradation, Frame
+from ipt_platform.data.degradations.base import Degradation
+from ipt_platform.data.degradations.frame import Context, Frame
 from ipt_platform.data.image import decode_rgb
 from ipt_platform.data.plan import Plan, Schedule, Stage, share
 from ipt_platform.data.reader import Location, ShardSet
@@ -89,8 +90,8 @@ def draw_crop(height: int, width: int, patch: int, rng: np.random.Generator) -> 
 def make_pair(picture: np.ndarray, patch: int, draw: TaskDraw, rng: np.random.Generator) -> Pair:
     """Cut one crop out of a picture (`draw_crop`) and degrade it.
 
-    It is degraded after it was turned, so that rain falls down in every crop. A degradation that looks beyond the crop (its
-    `margin`) sees the picture there, and a reflection of it beyond its border.
+    It is degraded after it was turned, so that rain falls down in every crop. A degradation that looks beyond the crop (to
+    its `reach`) sees the picture there, and a reflection of it beyond its border.
 
     Args:
         picture: uint8 [H, W, 3] RGB; one smaller than the crop is extended by reflection.
@@ -99,19 +100,21 @@ def make_pair(picture: np.ndarray, patch: int, draw: TaskDraw, rng: np.random.Ge
         rng: Where every choice comes from (`keyed_rng`).
     """
     crop = draw_crop(picture.shape[0], picture.shape[1], patch, rng)
-    whole = _at_least(picture, patch)
-    height, width = turn(whole, *crop.turn).shape[:2]
-    margin = draw.degradation.margin
-    top, left = crop.top - margin, crop.left - margin
-    context = turned_window(whole, crop.turn, top, left, patch + 2 * margin)
-    degraded, drawn = draw.degradation(
-        np.divide(context, 255, dtype=np.float32), rng, Frame(height=height, width=width, top=top, left=left)
-    )
-    inside = slice(margin, margin + patch)
-    degraded = degraded[inside, inside]
+    drawn = draw.degradation.draw(rng)
+    seen, frame = with_context(picture, crop, draw.degradation.reach(drawn))
+    degraded = draw.degradation.apply(np.divide(seen, 255, dtype=np.float32), drawn, frame)
     if draw.quantize:
         degraded = quantize(degraded)
-    return Pair(degraded=degraded, clean=context[inside, inside], params=crop.params(draw.name, drawn))
+    clean = seen[frame.inner(*seen.shape[:2])]
+    return Pair(degraded=degraded, clean=clean, params=crop.params(draw.name, drawn))
+
+
+def with_context(picture: np.ndarray, crop: Crop, reach: int) -> tuple[np.ndarray, Frame]:
+    """A crop and `reach` pixels round it, uint8 [P + 2 reach, P + 2 reach, 3]; where they lie, and what of them is context."""
+    whole = _at_least(picture, crop.side)
+    height, width = turn(whole, *crop.turn).shape[:2]
+    frame = Frame(height, width, crop.top - reach, crop.left - reach, Context(reach, reach, reach, reach))
+    return turned_window(whole, crop.turn, frame.top, frame.left, crop.side + 2 * reach), frame
 
 
 def crop_pair(halves: np.ndarray, patch: int, task: str, key: str, rng: np.random.Generator) -> Pair:

@@ -110,7 +110,7 @@ def beginning_of(job: LearningJob, run: RunDir, device: torch.device) -> Beginni
         NotFoundError, PackError: the run of a finetune does not hold its backbone.
     """
     if isinstance(job, TrainJob):
-        return Beginning(state_of(job, device), job.model.backbone)
+        return Beginning(state_of(job, model_of(job), device), job.model.backbone)
     model, info = open_frozen(job, run)
     optimizer = job.train.optimizer
     state = bias_state(
@@ -123,11 +123,11 @@ def beginning_of(job: LearningJob, run: RunDir, device: torch.device) -> Beginni
     return Beginning(state, info.name, info.fingerprint)
 
 
-def state_of(job: TrainJob, device: torch.device) -> TrainState:
-    """The state of a job at step 0."""
+def state_of(job: TrainJob, model: BiasedModel, device: torch.device) -> TrainState:
+    """The state at step 0 of a job that trains this model."""
     optimizer = job.train.optimizer
     return new_state(
-        model_of(job).to(device),
+        model.to(device),
         lr=optimizer.lr,
         bias_lr=optimizer.bias_lr,
         weight_decay=optimizer.weight_decay,

@@ -242,30 +242,18 @@ class Degradation(BaseModel, ABC):
             [h, w, 3] float32, a new array: all of the picture but the frame's context.
         """
 
-    def __call__(self, clean: Picture, rng: np.random.Generator, frame: Frame | None = None) -> tuple[Picture, Params]:
-        """Draw parameters and apply them.
+    def __call__(self, clean: Picture, rng: np.random.Generator) -> tuple[Picture, Params]:
+        """Draw parameters and degrade a whole picture by them.
 
         Args:
             clean: [H, W, 3] float32 in [0, 1].
             rng: the generator keyed for this pair.
-            frame: where `clean` lies in the whole picture, with `margin` pixels of context at every side; None where it is
-                the whole picture.
 
         Returns:
-            the degraded picture [H, W, 3] float32, black where there was context, and the parameters that made it.
+            the degraded picture [H, W, 3] float32, and the parameters that made it.
         """
-        assert clean.shape[2:] == (3,), clean.shape
-        assert clean.dtype == np.float32, clean.dtype
-        params, margin = self.draw(rng), self.margin
-        if frame is None or margin == 0:
-            return self.apply(clean, params, frame), params
-        height, width = clean.shape[:2]
-        spare = margin - self.reach(params)
-        part = slice(spare, height - spare), slice(spare, width - spare)
-        inner = slice(margin, height - margin), slice(margin, width - margin)
-        degraded = np.zeros(clean.shape, np.float32)
-        degraded[inner] = self.apply(clean[part], params, frame.of_part(part, inner))
-        return degraded, params
+        params = self.draw(rng)
+        return self.apply(clean, params), params
 
 
 def cut_at_white(picture: Picture, clean: Picture) -> Picture:
