@@ -9,7 +9,7 @@ BLOCK_BYTES = 64 << 20
 BLOCK_STEPS = 32
 """And at most so many, for none is handed over before the last is made."""
 
-BLOCKS_EACH = 2
+BLOCKS_EACH = 3
 """Blocks that each process has been asked for: Ray Data looks for what is done ten times a second, and a process should not
 run dry meanwhile."""
 
