@@ -150,8 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--shards", nargs="+", default=[SHARDS], help="shards of clean photographs (default: the sample set)")
     made.add_argument("--test", default="sample-test", help="test set (default: %(default)s)")
     made.add_argument("--tasks", nargs="+", default=["derain", "dehaze", "desnow"], help="default: %(default)s")
-    whole = {"steps": 1000, "images": 4, "patch": 64, "rank": 16, "warmup": 20, "threads": 2}
-    rates = {"lr": 1e-3, "bias-lr": 4e-3, "grad-clip": 0.02, "ema": 0.99}
+    whole = {"steps": 500, "images": 4, "patch": 64, "rank": 16, "warmup": 20, "threads": 2}
+    rates = {"lr": 2e-3, "bias-lr": 4e-3, "grad-clip": 0.02, "ema": 0.99}
     for name, default in whole.items():
         made.add_argument(f"--{name}", type=count, default=default, help="default: %(default)s")
     for name, default in rates.items():

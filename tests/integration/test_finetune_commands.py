@@ -133,4 +133,4 @@ def test_a_task_of_another_run_is_named_with_those_there_are(workplace, run):
     done = workplace.do("restore", "test", "-o", "nothing", "--run", "weather", "--task", "denoise")
 
     assert done.process.returncode == ExitCode.NOT_FOUND
-    assert "there is no bias for task 'denoise'; the model has: derain, dehaze" in done.stderr
+    assert "step-6 has no bias for task 'denoise'; known: dehaze, derain" in done.stderr

@@ -13,11 +13,13 @@ through the activations, and no scaling factor, as in the paper.
 Source: Instruct-IPT, eq. 3; the convolution's factors as two convolutions that could run in sequence.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from ipt_platform.model.factored import factors_learn, worth_factoring
 
 DENSE = 0
 """The rank that stands for a dense bias in a layout."""
@@ -63,10 +65,12 @@ class TaskBias(nn.Module):
         """`B1`, `B2` or `dense` of the weight `name`."""
         return self.factors[f"{name}.{factor}".replace(".", "/")]
 
-    def merged(self, module: nn.Module) -> dict[str, Tensor]:
-        """`W + B1 @ B2` by weight name, differentiable in `W`, `B1` and `B2`."""
+    def merged(self, module: nn.Module, without_gradient: Collection[str] = ()) -> dict[str, Tensor]:
+        """`W + B1 @ B2` by weight name, differentiable in `W`, `B1` and `B2`, but for some names."""
         weights = dict(module.named_parameters())
-        return {name: self._merge(name, weights[name]) for name in self.layout}
+        made = {name: self._merge(name, weights[name]) for name in self.layout if name not in without_gradient}
+        with torch.no_grad():
+            return made | {name: self._merge(name, weights[name]) for name in without_gradient}
 
     def _merge(self, name: str, weight: Tensor) -> Tensor:
         if self.layout[name] == DENSE:
@@ -76,16 +80,24 @@ class TaskBias(nn.Module):
         return torch.addmm(weight.flatten(1), B1, B2).view(weight.shape)
 
     @torch.no_grad()
-    def merge_over(self, module: nn.Module, over: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As `merged`, without gradients, in the memory of tensors of another merge on the same module where they fit."""
-        weights, made = dict(module.named_parameters()), {}
+    def merge_over(self, weights: Mapping[str, Tensor], over: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As `merged`, without gradients, in the memory of tensors of another merge of the same weights where they fit.
+
+        Args:
+            weights: the module's, by name.
+            over: what the other merge gave.
+        """
+        made = {}
         for name, rank in self.layout.items():
             weight, out = weights[name], over.get(name)
             if out is None or rank == DENSE:
                 made[name] = self._merge(name, weight)
                 continue
-            B1, B2 = self.factor(name, "B1").flatten(1), self.factor(name, "B2").flatten(1)
-            torch.addmm(weight.flatten(1), B1, B2, out=out.view(len(out), -1))
+            B1, B2 = self.factor(name, "B1"), self.factor(name, "B2")
+            if weight.dim() == 2:
+                torch.addmm(weight, B1, B2, out=out)
+            else:
+                torch.addmm(weight.flatten(1), B1.flatten(1), B2.flatten(1), out=out.view(len(out), -1))
             made[name] = out
         return made
 
@@ -140,7 +152,23 @@ class BiasedModel(nn.Module):
 
     def run_task(self, task: str, x: Tensor) -> Tensor:
         """One task's crops through the backbone with that task's merged weights."""
-        return functional_call(self.backbone, self.bias(task).merged(self.backbone), (x,))
+        bias, factored = self.bias(task), self._factored(task)
+        weights = bias.merged(self.backbone, without_gradient=factored.keys())
+        with factors_learn({layer: (bias.factor(name, "B1"), bias.factor(name, "B2")) for name, layer in factored.items()}):
+            return functional_call(self.backbone, weights, (x,))
+
+    def _factored(self, task: str) -> dict[str, nn.Linear]:
+        """The layers, by the names of their weights, whose bias gets its gradients from its factors."""
+        learning = torch.is_grad_enabled() and not torch.compiler.is_compiling() and self.frozen
+        if not learning or not getattr(self.backbone, "calls_layers", False):
+            return {}
+        found = {}
+        for name, rank in self.bias(task).layout.items():
+            path, _, parameter = name.rpartition(".")
+            layer = self.backbone.get_submodule(path)
+            if rank != DENSE and parameter == "weight" and type(layer) is nn.Linear and worth_factoring(layer, rank):
+                found[name] = layer
+        return found
 
     def bias(self, task: str) -> TaskBias:
         """The bias of a task."""

@@ -129,6 +129,11 @@ class IPTV2(nn.Module):
         self.output = conv3x3(top, 3 * stem**2)
         self._start_as_identity()
 
+    @property
+    def calls_layers(self) -> bool:
+        """Whether every `nn.Linear` takes part in a forward pass by being called then, and in no other way."""
+        return not (self.activation_checkpointing and self.training)
+
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch of pictures; sizes are reflect-padded to multiples of `extent` and cut back."""
         H, W = x.shape[-2:]

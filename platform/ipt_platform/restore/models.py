@@ -1,11 +1,11 @@
-"""The models of a job that restores: chosen once, when it is submitted; each process loads a backbone once for all its tasks.
+"""What restores for a task, of a run or of the registered ones; each process loads a backbone once for all its tasks.
 
-A run keeps what was chosen in models.json, so that it restores everything with the same models, whatever is trained or promoted
-meanwhile.
+A run that restores keeps what was chosen in models.json, so that it restores everything with the same models, whatever is
+trained or promoted meanwhile.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,6 +56,13 @@ class Chosen:
     def __str__(self) -> str:
         return self.version or f"{self.task} of {self.checkpoint}"
 
+    @property
+    def place(self) -> str:
+        """Where its backbone comes from."""
+        place = self.checkpoint or self.backbone
+        assert place is not None
+        return place
+
 
 def choose_models(loaded: LoadedJob, base: Path) -> dict[str, Chosen]:
     """What restores for each task of a job, by the task as the job names it.
@@ -80,7 +87,7 @@ def choose_models(loaded: LoadedJob, base: Path) -> dict[str, Chosen]:
         try:
             chosen[rule.task] = asked(
                 ("tasks", place, "task"),
-                lambda task=rule.task: _of_run(checkpoint, task) if checkpoint else _registered(base / job.storage, task),
+                lambda task=rule.task: choose_model(base / job.storage, checkpoint, task),
             )
         except SpecError as error:
             problems += error.problems
@@ -121,12 +128,12 @@ class Models:
     """The models of a process: a backbone for each place that they come from, loaded when it is first needed.
 
     Args:
-        chosen: what restores for each task.
+        chosen: what restores for each task; more may be added to `Models.chosen` later.
         device: where the models go.
     """
 
     def __init__(self, chosen: Mapping[str, Chosen], device: torch.device):
-        self.chosen, self.device = chosen, device
+        self.chosen, self.device = dict(chosen), device
         self.loads = 0
         self._switches: dict[str, TaskSwitch] = {}
         self._plain: dict[str, nn.Module] = {}
@@ -137,34 +144,68 @@ class Models:
         Raises:
             NotFoundError, CheckpointError, PackError: what was chosen is gone or damaged.
         """
-        each = self.chosen[task]
-        place = each.checkpoint or each.backbone
-        assert place is not None
-        if place not in self._switches and place not in self._plain:
-            self._load(place, each)
-        return self._plain[place] if place in self._plain else self._switches[place].restorer(self._name(task))
+        switch = self._switch(task)
+        return switch.restorer(self._name(task)) if switch else self._plain[self.chosen[task].place]
 
-    def _load(self, place: str, each: Chosen) -> None:
+    def together(self, tasks: Collection[str]) -> BiasedModel:
+        """One backbone with the biases of several tasks, which is what can be mixed; of a checkpoint, of all that it has.
+
+        Raises:
+            UsageError: the tasks have not one backbone, or no biases.
+            NotFoundError, CheckpointError, PackError: as `restorer`.
+        """
+        found = {task: self.chosen[task] for task in tasks}
+        if len({each.place for each in found.values()}) != 1:
+            listed = "; ".join(f"{each} on {each.place}" for each in found.values())
+            raise UsageError(f"biases of one backbone can be mixed, found {listed or 'none'}: leave --mix out")
+        (switch, *_) = [self._switch(task) for task in found]
+        if switch is None:
+            (place,) = {each.place for each in found.values()}
+            raise UsageError(f"{place} has one model for all of its tasks, and no biases to mix: leave --mix out")
+        return switch.model
+
+    def _switch(self, task: str) -> TaskSwitch | None:
+        """The backbone of a task, loaded, with its bias; None after plain training, whose one model does all of its tasks."""
+        each = self.chosen[task]
+        if each.place not in self._switches and each.place not in self._plain:
+            self._load(each)
+        switch = self._switches.get(each.place)
+        if switch and each.pack and task not in switch.model.biases:
+            bias = load_bias(read_pack(any_path(each.pack)), switch.model.backbone)
+            switch.model.biases[task] = bias.to(self.device)
+        return switch
+
+    def _load(self, each: Chosen) -> None:
         self.loads += 1
         if each.checkpoint:
-            verify(Path(place))
-            model = load_biased_model(Path(place))
+            verify(Path(each.checkpoint))
+            model = load_biased_model(Path(each.checkpoint))
         else:
-            model = self._packed(place)
-        if model.biases:
-            self._switches[place] = TaskSwitch(model.to(self.device))
-        else:  # plain training: one model for all of its tasks
-            self._plain[place] = merged_for(model, each.task).to(self.device)
-
-    def _packed(self, place: str) -> BiasedModel:
-        """A registered backbone with the biases of all tasks that were trained on it."""
-        backbone, _ = load_backbone(any_path(place))
-        own = [(task, each.pack) for task, each in self.chosen.items() if each.pack and each.backbone == place]
-        return BiasedModel(backbone, {task: load_bias(read_pack(any_path(pack)), backbone) for task, pack in own})
+            backbone, _ = load_backbone(any_path(each.place))
+            model = BiasedModel(backbone, {})
+        if each.pack or model.biases:
+            self._switches[each.place] = TaskSwitch(model.to(self.device))
+        else:
+            self._plain[each.place] = merged_for(model, each.task).to(self.device)
 
     def _name(self, task: str) -> str:
-        """What the switch calls a task: a checkpoint knows it by its name, and packs were given the job's own words."""
+        """What the switch calls a task: a checkpoint knows it by its name, and packs were given the words it was asked by."""
         return self.chosen[task].task if self.chosen[task].checkpoint else task
+
+
+def choose_model(storage: str | Path, checkpoint: Path | None, task: str) -> Chosen:
+    """What restores for a task.
+
+    Args:
+        storage: folder of runs and registry.
+        checkpoint: folder of a checkpoint; None: the registered tasks.
+        task: name of a task that the checkpoint was trained for; or `NAME`, `NAME@VERSION` or `NAME@ALIAS` of a registered one.
+
+    Raises:
+        NotFoundError: no such task, version or alias.
+        UsageError, CheckpointError, DataError, SpecError: what was named cannot be used.
+    """
+    return _of_checkpoint(checkpoint, task) if checkpoint else _registered(storage, task)
 
 
 def _checkpoint(run: str, storage: Path, base: Path) -> Path:
@@ -175,20 +216,22 @@ def _checkpoint(run: str, storage: Path, base: Path) -> Path:
     return checkpoint
 
 
-def _of_run(checkpoint: Path, task: str) -> Chosen:
+def _of_checkpoint(checkpoint: Path, task: str) -> Chosen:
     known = tasks_of(checkpoint)
     if known and task not in known:
         raise NotFoundError(f"{checkpoint} has no bias for task {task!r}{did_you_mean(task, known)}")
     return Chosen(task, upscale_of(checkpoint, task), checkpoint=str(checkpoint))
 
 
-def _registered(storage: Path, task: str) -> Chosen:
+def _registered(storage: str | Path, task: str) -> Chosen:
     reference = parse_reference(task)
     catalogue = open_catalogue(storage)
     try:
         version = choose(catalogue, reference)
     except NotFoundError as error:
-        raise NotFoundError(f"{str(error).rstrip('.')}; a run that was trained for the task can be named with `run`") from error
+        raise NotFoundError(
+            f"{str(error).rstrip('.')}; a run that was trained for the task can be named too (--run; in a job `run`)"
+        ) from error
     found = candidate(catalogue, version)
     scale = version.record.signature.scale
     return Chosen(reference.task, scale, version=str(version), pack=_place(found.pack), backbone=_place(found.backbone))

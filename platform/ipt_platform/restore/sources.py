@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ipt_platform.restore.model import Weights, find_weights
+from ipt_platform.restore.models import Chosen, Models, choose_model
 from ipt_platform.restore.offer import Offer, offer_of_registry, offer_of_run
 from ipt_platform.restore.route.route import Route, Share
 from ipt_platform.restore.run import Step
-from ipt_platform.restore.source import Source, find_biases, find_source
 from ipt_platform.restore.switch import mixture
 from ipt_platform.restore.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, restore_array
 
@@ -38,7 +38,8 @@ class Sources:
     ):
         self.storage, self.device, self.tile, self.overlap = storage, device, tile, overlap
         self.weights: Weights | None = find_weights(storage, run) if run is not None else None
-        self.loaded: dict[str, Source] = {}
+        self.models = Models({}, device)
+        self.alone: set[str] = set()
 
     @cached_property
     def offer(self) -> Offer:
@@ -49,38 +50,48 @@ class Sources:
         """
         return offer_of_run(self.weights, self.storage) if self.weights else offer_of_registry(self.storage)
 
-    def source(self, task: str) -> Source:
-        """What restores for a task; errors as of `find_source`."""
-        if task not in self.loaded:
-            checkpoint = str(self.weights.checkpoint) if self.weights else None
-            self.loaded[task] = find_source(self.storage, checkpoint, task, self.device)
-        return self.loaded[task]
+    def chosen(self, task: str) -> Chosen:
+        """What restores for a task; errors as of `choose_model`."""
+        if task not in self.models.chosen:
+            checkpoint = self.weights.checkpoint if self.weights else None
+            self.models.chosen[task] = choose_model(self.storage, checkpoint, task)
+        return self.models.chosen[task]
 
     def steps(self, tasks: Sequence[str]) -> list[Step]:
-        """What is done to a picture for these tasks, one after the other; errors as of `find_source`."""
-        found = [self.source(task) for task in tasks]
-        return [self._step(source.model, source.scale) for source in found]
+        """What is done to a picture for these tasks, one after the other; errors as of `choose_model` and `Models.restorer`."""
+        found = [(task, self.chosen(task).scale) for task in tasks]
+        self.alone.update(tasks)
+        for task in tasks:
+            self.models.restorer(task)  # what cannot be loaded is told before the first picture
+        return [self._step(lambda task=task: self.models.restorer(task), scale) for task, scale in found]
 
     def about(self, share: Share) -> dict[str, Any]:
-        """What was done for a task, as a document: name, share; version and scale of what was loaded for it alone."""
-        if share.task not in self.loaded:
+        """What was done for a task, as a document: name, share; version and scale where it was not mixed with others."""
+        if share.task not in self.alone:
             return asdict(share)
-        source = self.loaded[share.task]
-        return {"task": source.task, "share": share.share, "version": source.version, "scale": source.scale}
+        chosen = self.chosen(share.task)
+        return {"task": chosen.task, "share": share.share, "version": chosen.version, "scale": chosen.scale}
 
     def in_words(self, route: Route) -> str:
         """What was done for a route, for people: "dehaze, then my-sr@3, 2 times as wide and high"."""
-        found = [self.source(task) for task in route.tasks]
-        scale = math.prod(source.scale for source in found)
-        by = ", then ".join(source.version or source.task for source in found)
+        found = [self.chosen(task) for task in route.tasks]
+        scale = math.prod(each.scale for each in found)
+        by = ", then ".join(each.version or each.task for each in found)
         return f"{by}, {scale} times as wide and high" if scale > 1 else by
 
     def mixer(self, tasks: Collection[str]) -> Callable[[Mapping[str, float]], list[Step]]:
-        """What makes a step of the shares of these tasks; errors as of `find_biases`."""
-        model = find_biases(self.storage, self.weights.checkpoint if self.weights else None, tasks)
-        return lambda shares: [self._step(mixture(model, shares).to(self.device), 1)]
+        """What makes a step of the shares of these tasks; errors as of `choose_model` and `Models.together`."""
+        for task in tasks:
+            self.chosen(task)
+        model = self.models.together(tasks)
 
-    def _step(self, model: nn.Module, scale: int) -> Step:
+        def steps(shares: Mapping[str, float]) -> list[Step]:
+            restorer = mixture(model, shares)
+            return [self._step(lambda: restorer, 1)]
+
+        return steps
+
+    def _step(self, model: Callable[[], nn.Module], scale: int) -> Step:
         return Step(
-            lambda picture, on_tile: restore_array(model, picture, self.device, self.tile, self.overlap, on_tile), scale
+            lambda picture, on_tile: restore_array(model(), picture, self.device, self.tile, self.overlap, on_tile), scale
         )

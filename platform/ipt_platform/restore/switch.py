@@ -59,7 +59,7 @@ class TaskSwitch:
             self.merges += 1
             # The memory of the task that was asked for longest ago is used again: new memory costs about as much as the merge.
             over = self._merged.popitem(last=False)[1] if len(self._merged) == self.keep else {}
-            self._merged[task] = self.model.bias(task).merge_over(self.model.backbone, over)
+            self._merged[task] = self.model.bias(task).merge_over(self._own, over)
         self._merged.move_to_end(task)  # those asked for last are kept
         return self._merged[task]
 

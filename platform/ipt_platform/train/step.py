@@ -77,8 +77,11 @@ class Stepper:
         state, settings = self.state, self.settings
         state.optimizer.zero_grad(set_to_none=True)
         parts = split(batch_tensors(batch, self.device), settings.accumulate)
+        if settings.apart and self.forward is state.model:
+            # What is kept for one task's gradients is gone before the next task begins.
+            parts = [{task: pair} for part in parts for task, pair in part.items()]
         losses = [self._backward(part, last=part is parts[-1]) for part in parts]
-        loss = {task: sum(float(part[task]) for part in losses) / len(parts) for task in losses[0]}
+        loss = {task: sum(float(each[task]) for each in losses if task in each) / settings.accumulate for task in batch.tasks}
         norms = {group["name"]: self._clip(group) for group in state.optimizer.param_groups}
         self._check_finite(loss, norms, batch)
         state.optimizer.step()
