@@ -16,7 +16,7 @@ from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks
 from ipt_platform.model.groups import matrices_of
 from ipt_platform.model.iptv2 import IPTV2
 from ipt_platform.train.schedule import learning_rate_factor
-from ipt_platform.train.state import TrainState, new_state, update_average
+from ipt_platform.train.state import TrainState, bias_state, new_state, update_average
 from ipt_platform.train.step import LOSSES, Stepper, StepSettings, batch_tensors, split
 
 CPU = torch.device("cpu")
@@ -206,6 +206,40 @@ def test_parts_give_the_gradients_of_the_whole(parts):
     G = gradients(in_parts)
     for name, grad in gradients(whole).items():
         torch.testing.assert_close(G[name], grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+class Wrapped(nn.Module):
+    """A model as DDP or a compiler hands it back."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.model(inputs)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_tasks_that_share_nothing_go_one_after_the_other_and_learn_the_same_to_the_bit(parts):
+    one, other = biases_of(small().model), biases_of(small().model)
+    calls: list[list[str]] = []
+    one.model.register_forward_hook(lambda module, given, restored: calls.append(list(given[0])))
+    settings = StepSettings(apart=True, accumulate=parts, bias_grad_clip=0.01)
+
+    for seed in range(2):
+        given = batch(seed=seed, denoise=4, deblur=2)
+        alone = stepper(one, settings)(given)
+        together = Stepper(other, settings, Wrapped(other.model), CPU)(given)
+        assert alone == together
+
+    assert calls == [["denoise"], ["deblur"]] * parts * 2
+    assert same(one.model.state_dict(), other.model.state_dict())
+    assert same(one.average.state_dict(), other.average.state_dict())
+
+
+def biases_of(model: BiasedModel) -> TrainState:
+    model.backbone.requires_grad_(False)
+    return bias_state(model, bias_lr=1e-2, bias_weight_decay=0, betas=(0.9, 0.999), average=True)
 
 
 def test_parts_take_every_crop_of_every_task_once():
