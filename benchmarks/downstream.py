@@ -129,6 +129,7 @@ def _job(arguments: argparse.Namespace, task: str) -> TrainJob:
         {
             "seed": arguments.seed,
             "model.bias.rank": arguments.rank,
+            **({"model.bias.targets": arguments.targets} if arguments.targets else {}),
             "tasks": {task: {}},
             "data.shards": arguments.shards,
             "train.stages": [{"steps": arguments.steps, "patch": arguments.patch, "images": arguments.images}],
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--shards", nargs="+", default=[SHARDS], help="shards of clean photographs (default: the sample set)")
     made.add_argument("--test", default="sample-test", help="test set (default: %(default)s)")
     made.add_argument("--tasks", nargs="+", default=["derain", "dehaze", "desnow"], help="default: %(default)s")
+    made.add_argument("--targets", nargs="+", metavar="GROUP", help="layer groups of the bias (default: the platform's)")
     whole = {"steps": 500, "images": 4, "patch": 64, "rank": 16, "warmup": 20, "threads": 2}
     rates = {"lr": 2e-3, "bias-lr": 4e-3, "grad-clip": 0.02, "ema": 0.99}
     for name, default in whole.items():

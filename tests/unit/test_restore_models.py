@@ -73,7 +73,7 @@ def test_what_a_run_was_submitted_with_is_kept_and_comes_back(here, tmp_path):
     [
         ("run: fist\ntask: denoise\n", 6, "run: no run 'fist' in "),
         ("run: first\ntask: denoize\n", 7, "has no bias for task 'denoize'; did you mean 'denoise'?"),
-        ("task: denoise\n", 6, "; a run that was trained for the task can be named too (--run; in a job `run`)"),
+        ("task: denoise\n", 6, "A run that was trained for the task can be named too (--run; in a job `run`)."),
     ],
 )
 def test_a_model_that_cannot_be_used_is_told_with_the_line_that_names_it(here, text, line, words):

@@ -229,9 +229,8 @@ def _registered(storage: str | Path, task: str) -> Chosen:
     try:
         version = choose(catalogue, reference)
     except NotFoundError as error:
-        raise NotFoundError(
-            f"{str(error).rstrip('.')}; a run that was trained for the task can be named too (--run; in a job `run`)"
-        ) from error
+        text = str(error) if str(error)[-1] in ".?" else f"{error}."
+        raise NotFoundError(f"{text} A run that was trained for the task can be named too (--run; in a job `run`).") from error
     found = candidate(catalogue, version)
     scale = version.record.signature.scale
     return Chosen(reference.task, scale, version=str(version), pack=_place(found.pack), backbone=_place(found.backbone))
