@@ -28,6 +28,11 @@ class Sources:
         tile: longest side given to a model, pixels.
         overlap: pixels that neighbouring tiles share.
 
+    Attributes:
+        weights: the checkpoint of the run, where one is named.
+        models: what was loaded.
+        alone: the tasks that were asked for by themselves, and not in a mixture.
+
     Raises:
         NotFoundError: no such run.
         CheckpointError: the run has no usable checkpoint.
