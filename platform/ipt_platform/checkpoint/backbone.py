@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ipt_platform.checkpoint.durable import write_folder
+from ipt_platform.checkpoint.files import tensors_in
 from ipt_platform.errors import NotFoundError, PackError, RefusedError
 from ipt_platform.model.bias import copy_tensors
 from ipt_platform.model.build import BACKBONES, build_backbone
@@ -134,18 +134,12 @@ def load_backbone(folder: AnyPath) -> tuple[IPTV2, BackboneInfo]:
     """
     info = read_backbone(folder)
     backbone = build_backbone(info.name).requires_grad_(False)
+    weights = tensors_in(read_bytes(folder / WEIGHTS, MAX_WEIGHTS_BYTES), folder / WEIGHTS, PackError)
     try:
         with torch.no_grad():
-            copy_tensors(backbone.state_dict(), _weights(folder / WEIGHTS), "backbone")
+            copy_tensors(backbone.state_dict(), weights, "backbone")
     except ValueError as error:
         raise PackError(f"{folder}: its weights are not those of {info.name}: {error}") from error
     if (found := fingerprint(backbone)) != info.fingerprint:
         raise PackError(f"{folder}: damaged: its weights have fingerprint {found}, {ABOUT} says {info.fingerprint}")
     return backbone, info
-
-
-def _weights(path: AnyPath) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load(read_bytes(path, MAX_WEIGHTS_BYTES))
-    except safetensors.SafetensorError as error:
-        raise PackError(f"{path}: its tensors cannot be read: {error}") from error

@@ -40,7 +40,8 @@ from ipt_platform.checkpoint.manifest import (
     safe_name,
     verify,
 )
-from ipt_platform.errors import CheckpointError
+from ipt_platform.errors import CheckpointError, IptError
+from ipt_platform.storage.paths import AnyPath
 
 __all__ = [
     "CheckpointInfo",
@@ -112,6 +113,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: its tensors cannot be read: {error}") from error
+
+
+def tensors_in(data: bytes, place: AnyPath, kind: type[IptError]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that has been read, by name, on the CPU.
+
+    Raises:
+        kind: it is no such file; the message names its place.
+    """
+    try:
+        return safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise kind(f"{place}: its tensors cannot be read: {error}") from error
 
 
 def read_json(path: Path) -> Any:

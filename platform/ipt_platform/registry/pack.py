@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ipt_platform.checkpoint.durable import write_folder
+from ipt_platform.checkpoint.files import tensors_in
 from ipt_platform.errors import DataError, NotFoundError, PackError, RefusedError
 from ipt_platform.model.bias import TaskBias
 from ipt_platform.model.counts import count_parameters
@@ -136,11 +136,9 @@ def load_bias(pack: Pack, backbone: nn.Module) -> TaskBias:
         )
     try:
         bias = TaskBias(backbone, pack.info.layout)
-        tensors = safetensors.torch.load(_tensor_bytes(pack))
+        tensors = tensors_in(_tensor_bytes(pack), pack.folder / TENSORS, PackError)
         _check(bias.tensors(), tensors)
         bias.load_tensors(tensors)
-    except safetensors.SafetensorError as error:
-        raise PackError(f"{pack.folder / TENSORS}: its tensors cannot be read: {error}") from error
     except ValueError as error:
         raise PackError(f"{pack.folder}: {error}") from error
     return bias

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ipt_platform.checkpoint.files import tensors_in
 from ipt_platform.errors import NotFoundError, PackError
 from ipt_platform.model.bias import DENSE, TaskBias
 from ipt_platform.storage.files import read_bytes
@@ -83,7 +83,8 @@ def bias_from_peft(folder: Path, backbone: nn.Module) -> TaskBias:
         NotFoundError: one of the two files is missing.
         PackError: it is no plain LoRA, does not fit the backbone, or holds values that are not finite.
     """
-    config, tensors = _config(folder / CONFIG), _tensors(folder / TENSORS)
+    config, place = _config(folder / CONFIG), folder / TENSORS
+    tensors = tensors_in(read_bytes(place, MAX_BYTES), place, PackError)
     factors: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if not (match := _KEY.fullmatch(key)):
@@ -147,10 +148,3 @@ def _config(path: Path) -> dict[str, Any]:
     if wrong:
         raise PackError(f"{path}: {wrong[0]} is {config[wrong[0]]!r:.80}: only a plain LoRA is W + B1 @ B2")
     return config
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load(read_bytes(path, MAX_BYTES))
-    except safetensors.SafetensorError as error:
-        raise PackError(f"{path}: its tensors cannot be read: {error}") from error

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from ipt_platform.checkpoint.durable import sync_folder, write_durable
+from ipt_platform.checkpoint.files import tensors_in
 from ipt_platform.errors import DataError
 
 MODEL, ABOUT = "model.safetensors", "router.json"
@@ -82,7 +82,4 @@ def read_router(folder: Path, form: str) -> tuple[dict[str, Any], dict[str, Tens
     model = (folder / MODEL).read_bytes()
     if hashlib.sha256(model).hexdigest() != about.get("sha256"):
         raise DataError(f"{folder / MODEL}: it is not what {ABOUT} says; train the router again")
-    try:
-        return about, safetensors.torch.load(model)
-    except safetensors.SafetensorError as error:
-        raise DataError(f"{folder / MODEL}: its tensors cannot be read: {error}") from error
+    return about, tensors_in(model, folder / MODEL, DataError)
