@@ -30,8 +30,8 @@ from ipt_platform.model.counts import count_parameters
 from ipt_platform.restore.tiles import restore_array
 from ipt_platform.spec.dataset import resolve_set
 from ipt_platform.spec.job import TrainJob
+from ipt_platform.train.batches import batch_maker
 from ipt_platform.train.frozen import backbone_at
-from ipt_platform.train.setup import batch_maker
 
 CPU = torch.device("cpu")
 PROTOCOL = "rgb-uint8"

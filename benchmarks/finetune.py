@@ -17,7 +17,7 @@ from benchmarks.measure import Figure, count, finish, machine, note, parser, run
 from benchmarks.training import SHARDS, Trainer, in_turn, quickstart_job
 from ipt_platform.model.build import build_backbone
 from ipt_platform.spec.job import TrainJob
-from ipt_platform.train.setup import batch_maker
+from ipt_platform.train.batches import batch_maker
 
 CPU = torch.device("cpu")
 SIDES = ("full", "biases")

@@ -27,7 +27,7 @@ from ipt_platform.evaluate.testset import frozen_task, open_testset
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.spec.dataset import resolve_set
 from ipt_platform.spec.job import TrainJob
-from ipt_platform.train.setup import batch_maker
+from ipt_platform.train.batches import batch_maker
 from ipt_platform.train.state import new_state
 from ipt_platform.train.step import StepSettings
 

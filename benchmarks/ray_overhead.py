@@ -23,9 +23,11 @@ from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.errors import UsageError
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.train.group import ALONE
-from ipt_platform.train.session import Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import Session
 
 
 def main() -> None:

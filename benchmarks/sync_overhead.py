@@ -16,7 +16,7 @@ from benchmarks.training import SHARDS, Trainer, in_turn, quickstart_job
 from ipt_platform.model.counts import count_parameters
 from ipt_platform.restore.model import choose_device
 from ipt_platform.spec.job import TrainJob
-from ipt_platform.train.setup import batch_maker
+from ipt_platform.train.batches import batch_maker
 
 MODES = {"plain": "mixed", "synchronous": "synchronous"}
 BATCHES = 8

@@ -151,7 +151,7 @@ def _parameter(name: str, schema: dict[str, Any], default: Any = None, required:
 
 def _values(schema: dict[str, Any]) -> str:
     """What a parameter may be, in words."""
-    forms = schema.get("anyOf", [])
+    forms: list[dict[str, Any]] = schema.get("anyOf", [])
     draws = [form for form in forms if "choices" in form.get("properties", {})]
     if draws:
         kind = "draw of whole numbers" if forms[0]["type"] == "integer" else "draw"
@@ -202,7 +202,7 @@ def _models(schema: dict[str, Any], field: dict[str, Any], path: str) -> Iterato
     """The models that a field's value is made of, with their dotted paths."""
     if "$ref" in field:
         yield path, _followed(schema, field["$ref"])
-    for each in field.get("anyOf", []):
+    for each in _forms(field):
         yield from _models(schema, each, path)
     if "items" in field:
         yield from _models(schema, field["items"], f"{path}.N")
@@ -210,12 +210,17 @@ def _models(schema: dict[str, Any], field: dict[str, Any], path: str) -> Iterato
         yield from _models(schema, each, f"{path}.NAME")
 
 
+def _forms(field: dict[str, Any]) -> list[dict[str, Any]]:
+    """The forms that a field's value may have, where it has several."""
+    return field.get("anyOf") or field.get("oneOf") or []
+
+
 def _type(schema: dict[str, Any], field: dict[str, Any]) -> str:
     """What a value may be, in words."""
     if "$ref" in field:
         return "mapping"
-    if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_type(schema, each) for each in field["anyOf"]))
+    if _forms(field):
+        return " or ".join(dict.fromkeys(_type(schema, each) for each in _forms(field)))
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
@@ -254,7 +259,7 @@ def _default(model: dict[str, Any], name: str, field: dict[str, Any], explained_
     if name in model.get("required", []):
         return "required"
     default = field.get("default")
-    if explained_below and default not in (None, []):
+    if explained_below and isinstance(default, dict | list) and default != []:
         return "see below"
     if isinstance(default, list):
         return "`[" + ", ".join(_plain(each) for each in default) + "]`"

@@ -27,7 +27,8 @@ from ipt_platform.cli.main import app
 from ipt_platform.data.pack import pack
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 
 # How long an example takes says nothing of whether the code is right: machines are slow at times.
 settings.register_profile("ipt", deadline=None)
@@ -250,3 +251,36 @@ def _lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread: models as small as these are slower with more, and numbers repeat."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+GROUPS = Path("/sys/fs/cgroup")
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Callable[[int], Path]]:
+    """Makes a memory cgroup of so many bytes, where this machine lets us make one."""
+    v1 = (GROUPS / "memory").is_dir()
+    group = (GROUPS / "memory" if v1 else GROUPS) / f"ipt-test-{os.getpid()}"
+
+    def make(limit: int) -> Path:
+        try:
+            group.mkdir()
+            (group / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(limit))
+            if not v1:
+                (group / "memory.swap.max").write_text("0")
+        except OSError as error:
+            pytest.skip(f"this machine gives no rights to bound memory: {error}")
+        return group
+
+    yield make
+    if group.is_dir():
+        group.rmdir()

@@ -5,6 +5,7 @@ An error says what was found, where, what was expected and the next step. Comman
 
 import errno
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, get_args
 
 
@@ -19,12 +20,27 @@ class ExitCode:
     JOB_FAILED = 5
     INFRASTRUCTURE = 6
     CANCELLED = 7
+    OUT_OF_MEMORY = 8
+    HANG = 9
+    PREEMPTED = 10
+    STILL_RUNNING = 11
+
+
+class FailureClass(StrEnum):
+    """Of which kind a failure is; it says whether trying again can help (docs/architecture.md, "When something fails")."""
+
+    USER = "user"
+    OUT_OF_MEMORY = "out-of-memory"
+    INFRASTRUCTURE = "infrastructure"
+    PREEMPTION = "preemption"
+    HANG = "hang"
 
 
 class IptError(Exception):
     """Base of all errors a user can meet."""
 
     exit_code = ExitCode.JOB_FAILED
+    failure = FailureClass.USER
 
 
 @dataclass(frozen=True)
@@ -123,10 +139,36 @@ class TrainingError(IptError):
     exit_code = ExitCode.JOB_FAILED
 
 
+class OutOfMemoryError(TrainingError):
+    """The job needs more memory than there is; the message says what to change in it."""
+
+    exit_code = ExitCode.OUT_OF_MEMORY
+    failure = FailureClass.OUT_OF_MEMORY
+
+
 class InfrastructureError(IptError):
     """Machines, processes or storage failed more often than the job allows."""
 
     exit_code = ExitCode.INFRASTRUCTURE
+    failure = FailureClass.INFRASTRUCTURE
+
+
+class NoRoomError(InfrastructureError):
+    """A disk or a store takes no more; trying again at once would not help."""
+
+
+class HangError(InfrastructureError):
+    """Training stood still more often than the job allows."""
+
+    exit_code = ExitCode.HANG
+    failure = FailureClass.HANG
+
+
+class PreemptedError(InfrastructureError):
+    """A machine is about to be taken away, or was taken away more often than the job allows."""
+
+    exit_code = ExitCode.PREEMPTED
+    failure = FailureClass.PREEMPTION
 
 
 class CancelledRunError(IptError):
@@ -135,8 +177,19 @@ class CancelledRunError(IptError):
     exit_code = ExitCode.CANCELLED
 
 
+class StillRunningError(IptError):
+    """Somebody waited for a run as long as they wanted to, and it goes on."""
+
+    exit_code = ExitCode.STILL_RUNNING
+
+
+ERROR_OF: dict[FailureClass, type[IptError]] = {
+    error.failure: error for error in (TrainingError, OutOfMemoryError, InfrastructureError, PreemptedError, HangError)
+}
+"""The error that a failure of each class ends a job with."""
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What the operating system says of a disk that takes no more; trying again at once would not help."""
+"""What the operating system says of a disk that takes no more."""
 
 
 def storage_failed(error: OSError, where: object = "") -> InfrastructureError:
@@ -147,4 +200,5 @@ def storage_failed(error: OSError, where: object = "") -> InfrastructureError:
         where: the place, where the error itself names none.
     """
     place, why = error.filename or where, error.strerror or str(error)
-    return InfrastructureError(f"{place}: storage failed: {why}" if place else f"storage failed: {why}")
+    kind = NoRoomError if error.errno in NO_ROOM else InfrastructureError
+    return kind(f"{place}: storage failed: {why}" if place else f"storage failed: {why}")

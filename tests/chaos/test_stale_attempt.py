@@ -19,11 +19,13 @@ from ipt_platform.data.carrier import local_stream
 from ipt_platform.errors import ExitCode, IptError
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.spec.job import TrainJob
 from ipt_platform.spec.load import load_job
 from ipt_platform.train.group import ALONE
-from ipt_platform.train.session import Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import Session
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,13 @@ from ipt_platform.data.reader import ShardSet
 from ipt_platform.errors import ExitCode, TrainingError
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
+from ipt_platform.observe.storage import create
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.train.group import ALONE
-from ipt_platform.train.session import Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import Session
 from tests.integration.odd_pictures import (
     EVERYTHING,
     FAULTY,
@@ -32,6 +34,8 @@ from tests.integration.odd_pictures import (
     noise,
     run,
 )
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # batches and carriers
 
@@ -98,14 +102,6 @@ def test_pairs_in_batches_are_named_by_what_is_wrong_with_them(tmp_path):
 
 
 # training
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(base: Path, run: RunDir, max_bad: float | None) -> dict:

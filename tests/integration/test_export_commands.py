@@ -19,7 +19,7 @@ from ipt_platform.model.bias import BiasedModel, TaskBias, constant_ranks
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.fingerprint import fingerprint
 from ipt_platform.model.groups import matrices_of
-from ipt_platform.observe.rundir import create
+from ipt_platform.observe.storage import create
 from ipt_platform.registry.pack import load_bias, read_pack
 
 

@@ -24,7 +24,8 @@ from ipt_platform.model.bias import BiasedModel
 from ipt_platform.model.fingerprint import fingerprint
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.registry.pack import load_bias, read_pack
 from ipt_platform.restore.model import load_restorer
 from ipt_platform.spec.job import JOB, AnyJob, EvaluateJob, FinetuneJob
@@ -32,7 +33,10 @@ from ipt_platform.spec.load import LoadedJob
 from ipt_platform.spec.source import Document
 from ipt_platform.train.frozen import find_frozen, keep_frozen
 from ipt_platform.train.group import ALONE
-from ipt_platform.train.session import OpenStream, Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import OpenStream, Session
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 STEPS = 5
@@ -63,14 +67,6 @@ FINETUNE = {
     "evaluate": {"sets": ["test"]},
     "checkpoint": {"every": 2},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

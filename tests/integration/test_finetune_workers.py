@@ -23,14 +23,16 @@ from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.fingerprint import fingerprint
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.registry.pack import load_bias, read_pack
 from ipt_platform.spec.job import JOB, FinetuneJob
 from ipt_platform.spec.load import LoadedJob
 from ipt_platform.spec.source import Document
 from ipt_platform.train.frozen import find_frozen, keep_frozen
 from ipt_platform.train.group import ALONE, Workers
-from ipt_platform.train.session import Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import Session
 
 STEPS = 4
 TASKS = ("derain", "denoise")

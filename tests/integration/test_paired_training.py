@@ -16,14 +16,18 @@ from ipt_platform.data.paired import pack_pairs
 from ipt_platform.errors import CancelledRunError, UsageError
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.train.group import ALONE
-from ipt_platform.train.session import Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import Session
 
 TASK = (
     "{apiVersion: ipt/v1, kind: task, name: shade, description: Pictures in the dark., stage: downstream, pairs: pairs/*.tar}"
 )
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +52,6 @@ def base(tmp_path_factory) -> Path:
         file.seek(index["members"][1]["degraded"]["offset"] + 60)
         file.write(bytes(60))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 JOB_SPEC = {

@@ -11,7 +11,7 @@ import pytest
 import ray
 from PIL import Image
 
-from ipt_platform.cluster.local import Slots, connected
+from ipt_platform.cluster.local import connected
 from ipt_platform.data.ahead import BLOCK_STEPS, Ahead
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
@@ -22,6 +22,7 @@ from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.stream import ray_stream
 from ipt_platform.errors import DataError, NotFoundError
+from ipt_platform.train.slots import Slots
 
 # More steps than a block holds, and a stage that ends in the middle of one.
 SCHEDULE = Schedule((Stage(BLOCK_STEPS + 9, patch=24, images=2), Stage(BLOCK_STEPS, patch=40, images=4)))

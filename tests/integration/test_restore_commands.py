@@ -22,7 +22,8 @@ from ipt_platform.errors import SpecError
 from ipt_platform.evaluate.protocols import to_uint8
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.restore.model import upscale_of
 from ipt_platform.restore.route import text as text_module
 from ipt_platform.restore.route.blind import load_blind_router, save_blind_router

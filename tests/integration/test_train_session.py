@@ -16,10 +16,14 @@ from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.errors import CancelledRunError, CheckpointError, RefusedError, TrainingError
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.train.group import ALONE
-from ipt_platform.train.session import OpenStream, Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import OpenStream, Session
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STATE = ("model.safetensors", "biases", "average", "optimizer.safetensors", "rng.safetensors")
 
@@ -32,14 +36,6 @@ def base(tmp_path_factory, photograph) -> Path:
     photograph(folder / "test" / "t.png", 9, 40, 48)
     pack(folder / "photos", folder / "shards")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def job_of(**changes) -> TrainJob:

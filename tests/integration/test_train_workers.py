@@ -28,10 +28,12 @@ from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.errors import IptError
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.train.group import ALONE, Workers
-from ipt_platform.train.session import OpenStream, Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import OpenStream, Session
 
 STEPS = 4
 CPU = torch.device("cpu")

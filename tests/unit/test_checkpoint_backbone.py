@@ -64,7 +64,7 @@ def test_other_weights_are_told_by_both_fingerprints(pack):
     ("change", "said"),
     [
         ({"format": "ipt-backbone/2"}, r"expected format ipt-backbone/1, found 'ipt-backbone/2'; was it written by another"),
-        ({"name": "unet"}, r"its backbone is 'unet', expected one of iptv2-tiny, iptv2-small, iptv2-base"),
+        ({"name": "unet"}, r"its backbone is 'unet', expected one of iptv2-nano, iptv2-tiny, iptv2-small, iptv2-base"),
         ({"name": "iptv2-small"}, r"its weights are not those of iptv2-small: backbone: missing \["),
         ({"parameters": "many"}, r"expected name, fingerprint, parameters, lineage and created, found \["),
     ],

@@ -336,6 +336,16 @@ def test_a_prune_reads_no_checkpoint_but_the_new_one(tmp_path: Path):
     assert names(tmp_path / "checkpoints") == {"step-2", "step-3", "step-4"}
 
 
+def test_one_that_was_just_written_is_not_read_again_until_somebody_touches_it(tmp_path: Path):
+    verified = Verified()
+    path = write(tmp_path, 1)
+    verified.remember(path)
+
+    assert models_read(tmp_path, verified) == []
+    flip(path)
+    assert not list_checkpoints(tmp_path, verified)[0].usable
+
+
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_damage_after_a_checkpoint_was_verified_is_seen(tmp_path: Path, kind: str):
     verified = Verified()

@@ -14,7 +14,7 @@ from ipt_platform import __version__, errors
 from ipt_platform.cli.main import main
 from ipt_platform.errors import ExitCode, IptError
 from ipt_platform.observe.events import append_event
-from ipt_platform.observe.rundir import create
+from ipt_platform.observe.storage import create
 
 WRONG_JOB = """\
 apiVersion: ipt/v1

@@ -14,13 +14,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ipt_platform.cli.live import LiveLine, RunWatch
+from ipt_platform.cli.logs import logs
 from ipt_platform.cli.output import console, duration, table
-from ipt_platform.cli.runs import follow_lines, logs, ls, status
-from ipt_platform.errors import NotFoundError, UsageError
-from ipt_platform.observe.events import append_event
+from ipt_platform.cli.runs import ls, status
+from ipt_platform.errors import NotFoundError, TrainingError, UsageError
+from ipt_platform.observe.events import append_ending, append_event
 from ipt_platform.observe.jsonl import Follower
+from ipt_platform.observe.logs import follow_lines
 from ipt_platform.observe.metrics_log import append_metrics
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 
 LINE = {
     "attempt": 1,
@@ -96,13 +99,14 @@ def test_numbers_beyond_json_become_null(run: RunDir):
 
 
 def test_status_says_in_one_sentence_why(run: RunDir):
-    append_event(run, "failed", 1, step=120, reason="the loss of deblur is not finite")
+    append_ending(run, 1, TrainingError("the loss of deblur is not finite"), step=120)
 
     lines = call("status", "demo", "--storage", run.path.parent).splitlines()
 
     assert lines[0].startswith("demo: failed: the loss of deblur is not finite (after step 120 of 200); submitting")
     assert any(line.split() == ["PSNR", "on", "sample-test", "denoise", "28.51", "dB"] for line in lines)
-    assert lines[-1].endswith("failed step 120: the loss of deblur is not finite")
+    assert any(line.split() == ["failure", "user"] for line in lines)
+    assert lines[-1].endswith("failed step 120 class=user exit_code=5: the loss of deblur is not finite")
 
 
 def test_a_run_that_is_not_there(run: RunDir):
@@ -268,3 +272,65 @@ def test_durations(seconds: float | None, text: str):
 
 def test_time_is_utc(run: RunDir):
     assert datetime.fromisoformat(json.loads(call("status", run.path, "--json"))["updated"]).tzinfo == UTC
+
+
+LOGGED = """\
+2026-11-26 11:00:00,100 INFO a: begun
+2026-11-26 11:00:01,100 ERROR a: ended by an error
+ValueError: nothing
+2026-11-26 11:00:02,100 INFO a: cleared up
+"""
+
+
+def test_logs_of_a_level_and_above_come_with_their_tracebacks(run: RunDir):
+    run.logs(1, 0).write_text(LOGGED)
+    of = ("demo", "--rank", 0, "--storage", run.path.parent)
+
+    assert call("logs", *of, "--level", "error").splitlines() == LOGGED.splitlines()[1:3]
+    assert call("logs", *of, "--level", "error", "-n", 1) == "ValueError: nothing\n"
+    assert call("logs", *of, "--grep", "begun|up$").splitlines() == LOGGED.splitlines()[::3]
+    assert json.loads(call("logs", *of, "--since", "2026-11-26T11:00:02", "--json"))["logs"][0]["lines"] == [
+        LOGGED.splitlines()[3]
+    ]
+    assert call("logs", *of, "--since", "2026-11-26T11:00:03") == ""
+    with pytest.raises(UsageError, match="--grep"):
+        call("logs", *of, "--grep", "[")
+
+
+def test_following_shows_what_is_asked_for_and_nothing_else(run: RunDir):
+    run.logs(1, 0).write_text(LOGGED)
+    append_event(run, "finished", 1, step=200)
+
+    assert call("logs", "demo", "--follow", "--level", "error", "--storage", run.path.parent).splitlines() == [
+        f"0 | {line}" for line in LOGGED.splitlines()[1:3]
+    ]
+
+
+def listed(*arguments: object) -> list[str]:
+    return [each["run_id"] for each in json.loads(call("ls", *arguments, "--json"))]
+
+
+def test_ls_shows_the_runs_that_are_asked_for_in_the_order_that_is_asked_for(tmp_path: Path):
+    for number, (name, kind, ending, psnr) in enumerate(
+        [("rain-1", "train", "failed", 20.0), ("rain-2", "tune", "finished", 30.0), ("haze-1", "train", "finished", None)]
+    ):
+        made = create(tmp_path, name)
+        append_event(made, "created", 0, kind=kind, steps=100, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        attempt = made.new_attempt()
+        if psnr:
+            append_metrics(made, {"step": 1, "evaluation": {"s": {"t": {"psnr": psnr}}}})
+        append_event(made, ending, attempt, step=100 - number, clock=lambda n=number: datetime(2027, 1, 1 + n, tzinfo=UTC))
+    here = ("--storage", tmp_path)
+
+    assert listed(*here) == ["haze-1", "rain-2", "rain-1"]
+    assert listed(*here, "--state", "finished") == ["haze-1", "rain-2"]
+    assert listed(*here, "--state", "finished", "--state", "failed", "--kind", "train") == ["haze-1", "rain-1"]
+    assert listed(*here, "--name", "rain-*", "-n", 1) == ["rain-2"]
+    assert listed(*here, "--sort", "psnr") == ["rain-2", "rain-1", "haze-1"]
+    assert listed(*here, "--sort", "progress") == ["rain-1", "rain-2", "haze-1"]
+    assert listed(*here, "--sort", "name") == ["haze-1", "rain-1", "rain-2"]
+    assert call("ls", *here, "--kind", "restore") == f"no such runs in {tmp_path}\n"
+    with pytest.raises(UsageError, match="there is no state 'finishd'; did you mean 'finished'"):
+        call("ls", *here, "--state", "finishd")
+    with pytest.raises(UsageError, match="there is no order 'loss'; known: kind, name, progress"):
+        call("ls", *here, "--sort", "loss")

@@ -4,8 +4,9 @@ from ipt_platform.cluster.restore import Tally, make_report
 from ipt_platform.data.bad import Bad
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.process import Process
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
+from ipt_platform.observe.storage import create
 from ipt_platform.restore.batch import Done, _Naming
 from ipt_platform.restore.pictures import Picture
 from ipt_platform.restore.work import Work

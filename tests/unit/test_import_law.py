@@ -21,12 +21,18 @@ LAYERS = (
     ("registry",),
     ("restore",),
     ("train",),
+    ("tune",),
     ("cluster",),
     ("cli",),
 )
 """A package imports packages of earlier layers only."""
 
-RAY = {"data/stream.py", "data/executor.py", "restore/batch.py", "train/worker.py", "train/driver.py"}
+RAY = {
+    "data/stream.py", "data/executor.py", "restore/batch.py", "train/worker.py", "train/driver.py", "train/elastic.py",
+    "train/entry.py",
+    "train/failures.py", "train/supervise.py", "train/trainer.py", "tune/room.py", "tune/search.py", "tune/searcher.py",
+    "tune/trial.py",
+}  # fmt: skip
 """The files that may import Ray, besides the package cluster."""
 
 S3 = {"storage/s3.py"}
@@ -88,6 +94,22 @@ def test_boto3_stands_only_where_requests_to_s3_are_made():
     found = {file for file, tree in modules() if {"boto3", "botocore"} & {name.split(".")[0] for name in imported(tree)}}
 
     assert found == S3
+
+
+def test_manifests_are_written_without_ray_and_services():
+    code = "import sys, ipt_platform.cluster.render.manifest; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert [name for name in SERVICES if name in loaded] == []
+
+
+def test_who_starts_and_watches_a_training_does_without_torch_and_what_draws():
+    """They are processes that a user waits for, one after the other."""
+    code = "import sys, ipt_platform.cluster.drive, ipt_platform.cluster.local, ipt_platform.train.driver; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert {"ray.train", "ipt_platform.train.supervise", "ipt_platform.train.entry"} <= set(loaded)
+    assert [name for name in ("torch", "matplotlib", "scipy", "ray.tune", "optuna") if name in loaded] == []
 
 
 @pytest.mark.parametrize(("packages", "refused"), zip(PURE, [(*SERVICES, "torch"), SERVICES], strict=True))

@@ -12,7 +12,8 @@ import pytest
 from ipt_platform.errors import InfrastructureError, NotFoundError, RefusedError, UsageError
 from ipt_platform.observe.lock import locked
 from ipt_platform.observe.process import Process, this_process
-from ipt_platform.observe.rundir import RunDir, create, find_run, list_runs
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create, find_run, list_runs
 
 
 def test_attempts_are_numbered_upwards_and_remember_their_process(tmp_path: Path):
@@ -175,8 +176,8 @@ def test_ids_that_are_no_plain_names_are_refused(tmp_path: Path, name: str):
 
 
 def test_storage_elsewhere_is_refused():
-    with pytest.raises(UsageError, match=r"s3://bucket.*local"):
-        create("s3://bucket/runs", "a")
+    with pytest.raises(UsageError, match=r"'gs://bucket/runs': runs are kept in folders and on S3"):
+        create("gs://bucket/runs", "a")
 
 
 def test_the_paths_are_those_of_the_design(tmp_path: Path):

@@ -11,10 +11,13 @@ import pytest
 
 from ipt_platform.checkpoint.durable import write_durable
 from ipt_platform.observe.events import append_event
+from ipt_platform.observe.heartbeat import Heartbeat
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.process import Process, this_process
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import Status, run_status
+from ipt_platform.observe.storage import create
+from ipt_platform.observe.submitted import Submitted, keep_submitted
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 FAR = Process("node-7", 4242, "another boot", 5)
@@ -162,6 +165,41 @@ def test_a_new_attempt_lifts_the_ending_of_the_one_before(tmp_path: Path):
     assert status.eta is None, "the estimate of a dead attempt means nothing"
 
 
+def test_a_clock_that_was_set_back_hides_no_step_and_no_ending(tmp_path: Path):
+    run = begin(tmp_path, this_process(), step=120)
+    hour = -3600
+    append_event(run, "checkpoint", 1, clock=at(hour + 12), step=130)
+    assert look(run, seconds=hour + 12).step == 130
+    report(run, 1, 150, seconds=hour + 20)
+    status = look(run, seconds=hour + 21)
+    assert (status.state, status.step, status.eta) == ("running", 150, 16.0)
+
+    run.new_attempt()
+    append_event(run, "resumed", 2, clock=at(2 * hour), step=140)
+    assert (look(run, seconds=2 * hour + 1).state, look(run, seconds=2 * hour + 1).step) == ("running", 140)
+    report(run, 2, 190, seconds=3 * hour)
+    append_event(run, "finished", 2, clock=at(3 * hour + 1), step=200)
+
+    status = look(run, seconds=3 * hour + 2)
+    assert (status.state, status.step, status.attempt) == ("finished", 200, 2)
+
+
+def test_a_machine_whose_clock_is_wrong_is_known_to_live_by_its_heartbeat(tmp_path: Path):
+    """Its clock is an hour behind ours; the file system's is ours."""
+    run = begin(tmp_path, FAR)
+    Heartbeat(run, attempt=1, every=0)()
+    os.utime(run.heartbeat, (at(3600)().timestamp(),) * 2)
+
+    assert look(run, seconds=3600 + 59).state == "running"
+    silent = look(run, seconds=3600 + 61)
+    assert silent.state == "interrupted"
+    assert "nothing was heard for 61 s of process 4242 on node-7" in silent.reason
+
+    Heartbeat(run, attempt=7, every=0)()
+    os.utime(run.heartbeat, (at(3600)().timestamp(),) * 2)
+    assert look(run, seconds=3600 + 1).state == "interrupted", "that was another attempt"
+
+
 def test_samples_ahead_do_not_count_as_steps_done(tmp_path: Path):
     run = begin(tmp_path, this_process())
     append_event(run, "bad-sample", 1, clock=at(11), step=124, key="x")
@@ -195,3 +233,35 @@ def test_an_empty_folder_of_attempts_and_no_files_is_no_crash(tmp_path: Path):
     (tmp_path / "attempts").mkdir()
 
     assert run_status(RunDir(tmp_path)).state == "created"
+
+
+@pytest.mark.parametrize("ending", [None, "finished", "failed", "cancelled"])
+def test_a_quick_look_at_a_long_run_says_the_same(tmp_path: Path, ending: str | None):
+    run = create(tmp_path, "demo")
+    append_event(run, "created", 0, kind="train", steps=9000, clock=at(-1))
+    for attempt in (1, 2):
+        run.new_attempt(this_process())
+        append_event(run, "resumed", attempt, step=attempt * 1000, clock=at(attempt * 1000))
+        for step in range(300):
+            append_event(run, "checkpoint", attempt, step=attempt * 1000 + step, clock=at(attempt * 1000 + step))
+            report(run, attempt, attempt * 1000 + step, seconds=attempt * 1000 + step)
+        append_metrics(
+            run, {"step": step, "evaluation": {"s": {"t": {"psnr": 20.0 + attempt}}}}, clock=at(attempt * 1000 + step)
+        )
+    if ending:
+        append_event(run, ending, 2, step=2300, reason="because " + "it is long " * 800, clock=at(2400))
+
+    assert run_status(run, quick=True, clock=at(2500)) == run_status(run, clock=at(2500))
+    assert run_status(run, quick=True, clock=at(2500)).psnr == {"s": {"t": 22.0}}
+
+
+def test_a_run_that_a_cluster_has_says_so_until_it_begins(tmp_path):
+    run = create(tmp_path, "demo")
+    append_event(run, "created", 0, clock=at(-1), steps=200)
+    keep_submitted(run, Submitted("gpu", "http://127.0.0.1:8265", "demo-1-abc", "somebody@somewhere"))
+
+    assert run_status(run).reason == "cluster gpu has it as demo-1-abc; no attempt has started yet"
+    append_event(run, "warning", 0, clock=at(0), reason="the cluster is too small for the job")
+    assert run_status(run).reason.endswith("no attempt has started yet; the cluster is too small for the job")
+    run.submission.write_text('{"cluster": "gp')  # cut short
+    assert "submit its job to start it" in run_status(run).reason

@@ -15,7 +15,8 @@ from ipt_platform.errors import DataError, NotFoundError, SpecError
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.fingerprint import fingerprint
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.registry.about import Facts, Lineage, OnBackbone
 from ipt_platform.registry.pack import write_pack
 from ipt_platform.restore.models import Chosen, Models, choose_models, keep_models, kept_models

@@ -64,6 +64,12 @@ def problems(base: Path, text: str, *overrides: str) -> list[str]:
     return [str(problem).replace(f"{base}/", "") for problem in caught.value.problems]
 
 
+def test_a_frozen_backbone_is_not_shared_out(base):
+    (problem,) = problems(base, TEXT, "train.sharding=fsdp")
+
+    assert problem.startswith("job.yaml:8: train: sharding is for kind: train; a frozen backbone has no gradients")
+
+
 @pytest.mark.parametrize("text", ["tasks: [derain]", "tasks: {derain: 1}", "tasks: {derain: {weight: 1}}", "tasks: {derain: }"])
 def test_one_task_is_short_for_a_list_of_one(base, text):
     assert job_of(base, TEXT.replace("task: derain", text)) == job_of(base)

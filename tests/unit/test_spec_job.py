@@ -88,8 +88,9 @@ WRONG = [
     ("seed", -1), ("seed", "0"), ("seed", True), ("seed", 2**63), ("seed", 1.0),
     ("name", "Upper"), ("name", "-a"), ("name", ""), ("name", "a" * 64), ("name", "a\n"), ("name", "../a"),
     ("apiVersion", "ipt/v2"), ("kind", "trian"), ("storage", ""),
-    ("model.backbone", "iptv2"), ("model.bias.rank", 0), ("model.bias.targets", []), ("model.bias.targets", ["all"]),
-    ("model.bias.targets", "qkv"), ("model.bias.depthwise", 1),
+    ("model.backbone", "iptv2"), ("model.bias.rank", 0), ("model.bias.targets", ["all"]),
+    ("model.bias.targets", "qkv"), ("model.bias.depthwise", 1), ("model.bias.ranks", {"qkv": 0}),
+    ("model.bias.ranks", {"attention": 4}), ("model.bias.replace", ["all"]), ("start", ""), ("start", 3),
     ("tasks", []), ("tasks", {}), ("tasks", "denoise"), ("tasks", {"denoise": 0}), ("tasks", {"denoise": True}),
     ("tasks", {"denoise": {"weight": 1.0}}), ("tasks", {"a b": 1}), ("tasks", [1]), ("tasks", {"denoise": {"parms": {}}}),
     ("data.shards", []), ("data.shards", [""]), ("data.shards", 3), ("data.max_bad", 1.5), ("data.prefetch", 0),
@@ -126,7 +127,8 @@ RIGHT = [
     ("tasks", {"denoise": 2, "deblur": {"weight": 1, "params": {"sigma": {"min": 0, "max": 5}}}, "derain": None}),
     ("data.shards", ["a.tar", "b-{000..010}.tar", "s3://bucket/{0..9}.tar"]), ("data.s3_cache_mb", 0),
     ("cluster.gpus_per_worker", 1), ("train.optimizer.betas", [0, 0.5]),
-    ("evaluate.sets", []), ("model.bias.targets", ["embed", "qkv"]),
+    ("evaluate.sets", []), ("model.bias.targets", ["embed", "qkv"]), ("model.bias.ranks", {"qkv": 4}), ("start", "run"),
+    ("model.bias", {"targets": [], "replace": ["norm"]}),
 ]  # fmt: skip
 
 
@@ -168,10 +170,16 @@ def test_tasks_have_several_spellings_of_one_meaning(tasks, weights):
         ("tasks", ["denoise", "denoise"], "'denoise' stands twice"),
         ("tasks", {"denoise": {"params": {"name": "rain"}}}, "a task keeps its degradation"),
         ("model.bias.targets", ["qkv", "qkv"], "'qkv' stands twice"),
+        ("model.bias.replace", ["norm", "norm"], "'norm' stands twice"),
+        ("model.bias.targets", [], "targets is empty, and so is replace"),
+        ("model.bias.replace", ["norm", "ffn"], "'ffn' stands in targets and in replace"),
+        ("model.bias", {"targets": ["ffn"], "ranks": {"qkv": 4}}, "ranks names 'qkv', which is not among targets"),
+        ("model.bias", {"allocation": "proportional", "ranks": {"qkv": 4}}, "leave one of the two out"),
         ("model.bias.targets", ["norm"], "vectors"),
         ("model.bias.targets", ["depthwise"], "depthwise: true"),
         ("train.optimizer.betas", [0.9, 1.0], r"up to, but not including, 1, found \[0.9, 1.0\]"),
-        ("storage", "s3://bucket/runs", "s3:// is not supported yet; give a local path"),
+        ("storage", "gs://bucket/runs", "files are read from folders and from S3; name a path"),
+        ("storage", "s3://b/runs", "cannot be the name of a bucket"),
     ],
 )
 def test_what_a_type_cannot_say_is_said_in_a_sentence(path, value, said):
@@ -198,7 +206,7 @@ def test_nothing_in_a_job_can_be_assigned():
 
 def test_the_defaults_are_in_the_word_lists():
     assert set(BiasSpec().targets) < set(words.LAYER_GROUPS)
-    assert words.BACKBONES == ("iptv2-tiny", "iptv2-small", "iptv2-base")
+    assert words.BACKBONES == ("iptv2-nano", "iptv2-tiny", "iptv2-small", "iptv2-base")
     assert words.PROTOCOLS == ("rgb-float", "rgb-uint8", "y-uint8")
 
 

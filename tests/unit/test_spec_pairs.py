@@ -20,8 +20,8 @@ from ipt_platform.spec.draws import draw_of
 from ipt_platform.spec.job import TrainJob
 from ipt_platform.spec.load import dump_job, load_job
 from ipt_platform.spec.task import load_task, parse_task
+from ipt_platform.train.batches import batch_maker
 from ipt_platform.train.plan import resolve_plan
-from ipt_platform.train.setup import batch_maker
 
 TASK = """\
 apiVersion: ipt/v1

@@ -9,7 +9,7 @@ import yaml
 from ipt_platform.data.pack import pack
 from ipt_platform.data.paired import pack_pairs
 from ipt_platform.errors import SpecError, UsageError
-from ipt_platform.observe.rundir import create
+from ipt_platform.observe.storage import create
 from ipt_platform.registry.catalogue import COMMIT as CATALOGUE_COMMIT
 from ipt_platform.registry.catalogue import RECORD as CATALOGUE_RECORD
 from ipt_platform.registry.catalogue import TASKS

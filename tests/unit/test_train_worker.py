@@ -3,13 +3,17 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from ipt_platform.train.driver import _backend_config
+from ipt_platform.train.early import Early
 from ipt_platform.train.group import ALONE, Workers
-from ipt_platform.train.worker import distributed
+from ipt_platform.train.worker import carrier_of, distributed
+from tests.jobs import small_job
 
 CPU = torch.device("cpu")
 
@@ -34,6 +38,23 @@ def test_a_model_is_distributed_with_nothing_that_is_deprecated():
     assert isinstance(wrapped, nn.parallel.DistributedDataParallel)
     assert not wrapped.will_sync_module_buffers()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("cluster", "backend"), [({"workers": 2, "gpus_per_worker": 1}, "nccl"), ({"workers": {"min": 1, "max": 2}}, "gloo")]
+)
+def test_gpus_talk_through_nccl_and_cpus_through_gloo(cluster, backend):
+    assert vars(_backend_config(small_job(cluster=cluster), waits=0))["backend"] == backend
+
+
+def test_a_stream_that_has_begun_is_taken_if_it_is_of_these_steps():
+    begun: Any = iter(())
+    open_stream = carrier_of(small_job(), Early(4, 9, begun))
+    maker: Any = None
+
+    assert open_stream(maker, 4, 9) is begun
+    assert open_stream(maker, 9, 9) is not begun
+    assert list(open_stream(maker, 9, 9)) == []
 
 
 def test_a_worker_that_is_alone_is_not_wrapped():

@@ -11,7 +11,7 @@ A checkpoint of a finetune holds what it changes, so that it is as small as its 
 them, so it stands once beside them, and each names its fingerprint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,14 @@ from ipt_platform.model.build import build_backbone
 from ipt_platform.model.iptv2 import IPTV2
 
 FORMAT = "ipt-checkpoint/1"
+
+Share = Callable[[Tensor, Tensor], Tensor]
+"""From a weight, and a whole tensor of its shape, to what is kept of that here."""
+
+
+def all_of_it(own: Tensor, value: Tensor) -> Tensor:
+    """The whole tensor."""
+    return value
 
 
 def state_files(
@@ -71,6 +79,7 @@ def load_training_state(
     *,
     backbone: str,
     frozen: str | None = None,
+    share: Share = all_of_it,
 ) -> dict[str, Any]:
     """Bring model, average, optimizer and torch's generators back to where the checkpoint was taken.
 
@@ -81,6 +90,7 @@ def load_training_state(
         optimizer: of the parameters of `model`; its state is overwritten.
         backbone: name of the backbone of `model`.
         frozen: its fingerprint if it is not trained; it is then left as it is.
+        share: what is kept here of a whole tensor, given the weight that it belongs to: all of it, unless weights are sharded.
 
     Returns:
         The content of state.json.
@@ -92,10 +102,10 @@ def load_training_state(
     if differences := _differences(state["model"], _description(model, average, backbone, frozen)):
         raise CheckpointError(f"{checkpoint} does not fit this job: {'; '.join(differences)}")
     try:
-        _load_model(checkpoint, model, frozen)
+        _load_model(checkpoint, model, frozen, share)
         if average is not None:
-            _load_model(checkpoint / "average", average, frozen)
-        _load_optimizer(read_tensors(checkpoint / "optimizer.safetensors"), model, optimizer)
+            _load_model(checkpoint / "average", average, frozen, share)
+        _load_optimizer(read_tensors(checkpoint / "optimizer.safetensors"), model, optimizer, share)
     except ValueError as error:
         raise CheckpointError(f"{checkpoint} does not fit this job: {error}") from error
     _load_rng(read_tensors(checkpoint / "rng.safetensors"))
@@ -182,9 +192,10 @@ def _model_files(model: BiasedModel, frozen: str | None) -> dict[str, Content]:
 
 
 @torch.no_grad()
-def _load_model(folder: Path, model: BiasedModel, frozen: str | None) -> None:
+def _load_model(folder: Path, model: BiasedModel, frozen: str | None, share: Share = all_of_it) -> None:
     if not frozen:
-        copy_tensors(model.backbone.state_dict(), read_tensors(folder / "model.safetensors"), "backbone")
+        own, given = model.backbone.state_dict(), read_tensors(folder / "model.safetensors")
+        copy_tensors(own, {name: share(own.get(name, value), value) for name, value in given.items()}, "backbone")
     for task, bias in model.all_biases():
         bias.load_tensors(read_tensors(folder / "biases" / f"{task}.safetensors"))
 
@@ -197,7 +208,7 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
     }
 
 
-def _load_optimizer(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _load_optimizer(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, share: Share) -> None:
     parameters = dict(model.named_parameters())
     for name, value in tensors.items():
         owner, key = name.rsplit(".", 1)
@@ -205,7 +216,7 @@ def _load_optimizer(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: 
             raise ValueError(f"optimizer state of {owner}, which is no parameter of this model")
         parameter = parameters[owner]
         device = "cpu" if key == "step" and not parameter.is_cuda else parameter.device
-        optimizer.state[parameter][key] = value.to(device)
+        optimizer.state[parameter][key] = (value if key == "step" else share(parameter, value)).to(device)
 
 
 def _rng_tensors() -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from ipt_platform.cli.output import Json, emit, say, table
 from ipt_platform.errors import ExitCode, SpecError, UsageError
 from ipt_platform.spec.anyfile import check_file
+from ipt_platform.spec.job import CompoundJob, TrainJob
 from ipt_platform.spec.load import LoadedJob, dump_job, load_job
 from ipt_platform.spec.schema import SCHEMAS
 from ipt_platform.spec.words import did_you_mean
@@ -22,6 +23,7 @@ Overrides = Annotated[
 ]
 
 SHOWN_SHARDS = 8
+SHOWN_JOBS = 30
 
 
 def validate(
@@ -56,12 +58,13 @@ def plan(
     """Show what a job would do: steps, samples, crops, parameters, shards, test sets."""
     # torch takes seconds to import, and nothing else in this file needs it but the backbone of a finetune
     from ipt_platform.train.plan import resolve_plan
+    from ipt_platform.tune.forecast import compound_plan
 
     loaded = load_job(job_file, overrides or ())
     job = loaded.job
     if job.kind in BEYOND:
         BEYOND[job.kind](loaded)
-    planned = resolve_plan(job)
+    planned = compound_plan(loaded, Path()) if isinstance(job, CompoundJob) else resolve_plan(job)
 
     def render(to: Console) -> None:
         if resolved:
@@ -70,6 +73,8 @@ def plan(
             _evaluate_plan(to, planned)
         elif job.kind == "restore":
             _restore_plan(to, planned)
+        elif isinstance(job, CompoundJob):
+            _compound_plan(to, planned)
         else:
             _train_plan(to, planned)
 
@@ -94,6 +99,14 @@ def _find_frozen(loaded: LoadedJob) -> None:
     find_frozen(loaded, Path())
 
 
+def _find_beginning(loaded: LoadedJob) -> None:
+    """Check what a training job names beyond its file."""
+    if isinstance(loaded.job, TrainJob) and loaded.job.start:
+        from ipt_platform.train.frozen import find_beginning
+
+        find_beginning(loaded, Path())
+
+
 def _choose_models(loaded: LoadedJob) -> None:
     """Check what a job that restores names beyond its file."""
     from ipt_platform.restore.models import choose_models
@@ -101,12 +114,26 @@ def _choose_models(loaded: LoadedJob) -> None:
     choose_models(loaded, Path())
 
 
-BEYOND: dict[str, Callable[[LoadedJob], None]] = {"finetune": _find_frozen, "restore": _choose_models}
+def _find_parts(loaded: LoadedJob) -> None:
+    """Check what a search or an analysis names beyond its file."""
+    from ipt_platform.tune.beyond import check_beyond
+
+    check_beyond(loaded, Path())
+
+
+BEYOND: dict[str, Callable[[LoadedJob], None]] = {
+    "train": _find_beginning,
+    "finetune": _find_frozen,
+    "restore": _choose_models,
+    "tune": _find_parts,
+    "analyze": _find_parts,
+}
 """By kind of job, what checks the models that it names."""
 
 
 def _train_plan(to: Console, plan: dict[str, Any]) -> None:
-    workers = f"{plan['workers']} worker{'s' if plan['workers'] > 1 else ''}"
+    counts = [str(number) for number in plan["possible_workers"]]
+    workers = f"{' or '.join(counts)} worker{'s' if plan['workers'] > 1 else ''}"
     say(to, f"{plan['name']}: {plan['mode']} training of {plan['backbone']} on {workers}")
     if "source" in plan:
         say(to, f"frozen backbone {plan['fingerprint']} from {plan['source']}")
@@ -158,6 +185,21 @@ def _restore_plan(to: Console, plan: dict[str, Any]) -> None:
     table(to, ("pictures that match", "get"), rows)
     say(to, "")
     table(to, ("task", "pictures"), [[task, f"{n:,}"] for task, n in plan["tasks"].items()], right=("pictures",))
+    _notes(to, plan["warnings"])
+
+
+def _compound_plan(to: Console, plan: dict[str, Any]) -> None:
+    say(to, f"{plan['name']}: {plan.get('what', 'search')}, {plan['jobs']:,} jobs")
+    say(to, f"up to {plan['steps']:,} steps in all, {plan['at_a_time']} at a time on this machine")
+    say(to, "")
+    cells = ("job", "role", "seed", "steps", "begins_with")
+    rows = [[str(each[name]) for name in cells] for each in plan["members"]]
+    table(to, ("job", "what for", "seed", "steps", "begins with"), rows[:SHOWN_JOBS], right=("seed", "steps"))
+    if rows[SHOWN_JOBS:]:
+        say(to, f"and {len(rows) - SHOWN_JOBS:,} more (all of them with --json)")
+    if plan["knobs"]:
+        say(to, "")
+        table(to, ("knob", "values"), [[path, values] for path, values in plan["knobs"].items()])
     _notes(to, plan["warnings"])
 
 

@@ -1,5 +1,6 @@
 """The live line of a running job: one refreshing line on a terminal, only state changes elsewhere."""
 
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -9,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ipt_platform.cli.output import console, duration, printable, say
+from ipt_platform.errors import InfrastructureError
 from ipt_platform.observe.jsonl import Follower
 from ipt_platform.observe.metrics_log import revive
 from ipt_platform.observe.rundir import RunDir
@@ -49,12 +51,14 @@ class RunWatch:
     """Feeds a live line with what a run writes into its files from now on."""
 
     def __init__(self, run: RunDir, live: LiveLine):
-        self.live = live
+        self.run, self.live = run, live
         self._events = Follower(run.events, from_end=True)
         self._metrics = Follower(run.metrics, from_end=True)
 
     def poll(self) -> None:
         """Show what is new; call it about twice a second."""
+        with contextlib.suppress(InfrastructureError):  # S3 may be gone for a while; the next look shows what was missed
+            self.run.refresh()
         for event in self._events.poll_objects():
             self.live.event(event)
         if lines := [line for line in self._metrics.poll_objects() if "steps" in line]:

@@ -12,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
-Storage = Annotated[str, typer.Option("--storage", help="Folder that holds the runs.")]
-AnyStorage = Annotated[
-    str, typer.Option("--storage", help="Folder of the runs and the registry; the registry may also be below an s3:// prefix.")
-]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run id, the folder of a run, or its URL s3://bucket/prefix/ID.")]
+Storage = Annotated[str, typer.Option("--storage", help="Folder that holds the runs, or s3://bucket/prefix.")]
+AnyStorage = Annotated[str, typer.Option("--storage", help="Folder of the runs and the registry, or s3://bucket/prefix.")]
 
 
 def console(stderr: bool = False) -> Console:

@@ -18,16 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ipt_platform.cluster.folder import SessionFolder
-from ipt_platform.errors import (
-    CancelledRunError,
-    ExitCode,
-    InfrastructureError,
-    IptError,
-    NotFoundError,
-    RefusedError,
-    TrainingError,
-    UsageError,
-)
+from ipt_platform.errors import ERROR_OF, CancelledRunError, ExitCode, IptError, NotFoundError, RefusedError, UsageError
+from ipt_platform.observe.oom import oom_kills
 from ipt_platform.observe.process import Process, living, process
 from ipt_platform.observe.rundir import RunDir
 
@@ -36,9 +28,8 @@ PATIENCE = 20.0
 
 _MOMENT = 0.5
 
-_ERRORS: dict[int, type[IptError]] = {
-    error.exit_code: error
-    for error in (UsageError, NotFoundError, RefusedError, TrainingError, InfrastructureError, CancelledRunError)
+ERRORS: dict[int, type[IptError]] = {
+    error.exit_code: error for error in (UsageError, NotFoundError, RefusedError, CancelledRunError, *ERROR_OF.values())
 }
 
 
@@ -84,6 +75,7 @@ class Driver:
         self.code: int | None = None
         self.message = ""
         self._heard = b""
+        self._kills = oom_kills()
 
     def over(self, seconds: float) -> bool:
         """Whether the run has come to an end; waits for at most so many seconds."""
@@ -102,8 +94,8 @@ class Driver:
         """
         if self.code == ExitCode.OK:
             return
-        if self.code in _ERRORS:
-            raise _ERRORS[self.code](self.message)
+        if self.code in ERRORS:
+            raise ERRORS[self.code](self.message)
         raise RuntimeError(f"the process that drives the run met an error:\n{self.message}")
 
     def settle(self) -> None:
@@ -138,7 +130,10 @@ class Driver:
             server = (server or missed) if end >= 0 else ""
         own_end = f"the process that drove the run {_end_of(self.child.returncode)}"
         what = f"Ray failed: its {server} ended" if server else own_end
-        self.code, self.message = ExitCode.INFRASTRUCTURE, f"{what}; see {self.log.parent}"
+        self.code = ExitCode.INFRASTRUCTURE
+        if not server and self.child.returncode == -signal.SIGKILL and oom_kills() > self._kills:
+            self.code, what = ExitCode.OUT_OF_MEMORY, f"{what}, for the kernel ran out of memory"
+        self.message = f"{what}; see {self.log.parent}"
 
 
 def end_session(session: int) -> None:

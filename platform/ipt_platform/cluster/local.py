@@ -5,26 +5,32 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from ipt_platform.cluster.folder import session_folder
 from ipt_platform.errors import InfrastructureError
-from ipt_platform.train.driver import POLL_SECONDS
+from ipt_platform.train.pace import NOTICE_SECONDS, POLL_SECONDS, START_SECONDS
+from ipt_platform.train.slots import Slots
 
 LEAST_STORE_BYTES = 128 << 20
 """Of an embedded Ray's object store: for what Ray itself passes around."""
 
-# Ray replaces 127.0.0.1 by the machine's address on the network; any other address of the loopback range it takes as it is.
-LOOPBACK = "127.0.0.2"
+LOOPBACK = "127.0.0.1"
+# With a node of this address Ray's servers listen on loopback alone; with any other one, be it 127.0.0.2, on all addresses. But
+# Ray replaces it by the machine's address on the network, unless it is told, as it assumes on other systems than Linux, that
+# its nodes are all on this machine.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": POLL_SECONDS,
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": NOTICE_SECONDS,
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": START_SECONDS,
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray's metric ports answer anybody; an embedded Ray has nobody to tell.
     "RAY_enable_metrics_collection": "0",
@@ -35,21 +41,6 @@ _ENVIRONMENT = {
     # Ray's workers step back by 15 behind everything else; here they are what the user waits for.
     "RAY_worker_niceness": "0",
 }
-
-
-@dataclass(frozen=True)
-class Slots:
-    """What an embedded Ray must have.
-
-    Attributes:
-        cpus: CPU slots; they are promises, so there may be more than the machine has cores.
-        gpus: GPUs.
-        store_bytes: room in the object store for what the streams make ahead.
-    """
-
-    cpus: float
-    gpus: float = 0
-    store_bytes: int = 0
 
 
 @contextlib.contextmanager
@@ -64,7 +55,7 @@ def connected(slots: Slots, log: Path, folder: Path | None = None) -> Iterator[N
     Raises:
         InfrastructureError: the cluster cannot be reached, or Ray does not start.
     """
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     with contextlib.ExitStack() as stack:
         stack.enter_context(_logged_to(log))
         settings: dict[str, Any] = {}
@@ -81,12 +72,19 @@ def _embedded(slots: Slots, folder: Path) -> dict[str, Any]:
     # folder. Set here, the mode would come too late: Ray reads it when it is imported.
     os.environ.pop("RAY_AUTH_MODE", None)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.update(ALONE)
+    # It asks whether the machine will be taken away; from a Ray that nobody else knows, nobody takes it.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    if not slots.ready:
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+    ray_constants.ENABLE_RAY_CLUSTER = False  # which it has read when it was imported
     return {
         "address": "local",
         "num_cpus": max(1, round(slots.cpus + 0.499)),
         "num_gpus": round(slots.gpus) if slots.gpus else None,
         "object_store_memory": LEAST_STORE_BYTES + slots.store_bytes,
-        "include_dashboard": False,
+        "include_dashboard": slots.dashboard,
+        "dashboard_host": "127.0.0.1",
         "_temp_dir": str(folder),
         "_node_ip_address": LOOPBACK,
     }

@@ -10,9 +10,10 @@ from ipt_platform.evaluate.params import task_with_params
 from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.evaluate.testset import open_testsets
 from ipt_platform.model.counts import count_parameters
-from ipt_platform.observe.events import append_event
+from ipt_platform.observe.events import append_ending, append_event
 from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import is_remote
 from ipt_platform.restore.model import choose_device, find_weights
 from ipt_platform.spec.job import EvaluateJob
 from ipt_platform.spec.registered import FOLDER
@@ -46,9 +47,10 @@ def measure(job: EvaluateJob, run: RunDir, base: Path, leader: Process | None = 
     try:
         report = _measure(job, run, base)
     except IptError as error:
-        append_event(run, "failed", attempt, reason=str(error))
+        append_ending(run, attempt, error)
         raise
     write_report(run.report, report)
+    run.keep_results()
     append_event(run, "finished", attempt, step=report["steps"], reason="every set was measured")
     return report
 
@@ -58,7 +60,7 @@ def _measure(job: EvaluateJob, run: RunDir, base: Path) -> dict[str, Any]:
     verify(checkpoint)
     state = read_state(checkpoint)
     model = load_biased_model(checkpoint).to(choose_device("auto"))
-    registered = base / job.storage / FOLDER
+    registered = None if is_remote(job.storage) else base / job.storage / FOLDER
     tasks = [task_with_params(name, probe.params, base, registered) for name, probe in job.tasks.items()]
     testsets = open_testsets(job.sets, base, tasks, job.seed)
     scores = evaluate_together(

@@ -1,36 +1,16 @@
-"""What runs have to do with registered tasks: each keeps the records it was given with, and its packs become versions."""
+"""The packs of a run that has finished become versions of their tasks, where these were registered when it was given."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.observe.events import utc_now
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.registry.store import VARIABLE, open_registry
 from ipt_platform.spec.job import AnyJob, LearningJob
-from ipt_platform.spec.registered import COMMIT, FOLDER, RECORD, find_registered
+from ipt_platform.spec.registered import find_registered
 
 if TYPE_CHECKING:
     from ipt_platform.registry.trained import Trained
-
-
-def keep_records(job: AnyJob, run: RunDir, base: Path) -> None:
-    """Copy the newest record of each registered task of a job into its run, unless it has one already.
-
-    Raises:
-        OSError: the disk is full or refuses.
-    """
-    if not isinstance(job, LearningJob):
-        return
-    for name in job.tasks:
-        found = find_registered(base / job.storage / FOLDER, name)
-        if not found or find_registered(run.tasks, name):
-            continue
-        folder = run.tasks / name / str(found.version)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in (RECORD, COMMIT):
-            replace_file(folder / file, (found.folder / file).read_bytes())
 
 
 def register_packs(job: AnyJob, run: RunDir, base: Path) -> "list[Trained]":
@@ -48,7 +28,8 @@ def register_packs(job: AnyJob, run: RunDir, base: Path) -> "list[Trained]":
     versions = {name: found.version for name, found in kept.items() if found and run.pack(name).is_dir()}
     if not versions:
         return []
-    # torch takes seconds to import, and only here does whoever submits need it
+    # torch takes seconds to import, and the index of the registry half of one; only here does whoever submits need them
+    from ipt_platform.registry.store import VARIABLE, open_registry
     from ipt_platform.registry.trained import register_pack
     from ipt_platform.restore.model import choose_device, restorers
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ipt_platform.cluster.local import Slots
 from ipt_platform.data.bad import Bad, count_kinds, in_order
 from ipt_platform.errors import CancelledRunError, IptError, RefusedError
 from ipt_platform.evaluate.report import write_report
-from ipt_platform.observe.events import append_event, read_events
+from ipt_platform.observe.events import append_ending, append_event, read_events
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import RunDir
@@ -25,6 +24,7 @@ from ipt_platform.restore.models import Chosen, kept_models
 from ipt_platform.restore.outputs import Outputs
 from ipt_platform.restore.work import Work, find_work
 from ipt_platform.spec.job import RestoreJob
+from ipt_platform.train.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +75,8 @@ def restore_all(
             _follow(done, tally, run, attempt, clock)
             _finish(job, run, attempt, chosen, tally, clock)
     except IptError as error:
-        kind = "cancelled" if isinstance(error, CancelledRunError) else "failed"
         with suppress(RefusedError), run.fence(attempt)():  # unless another attempt has taken the run over
-            append_event(run, kind, attempt, reason=str(error))
+            append_ending(run, attempt, error)
         raise
 
 
@@ -179,6 +178,7 @@ def _slots(job: RestoreJob, work: Work) -> Slots:
 def _setup(job: RestoreJob, run: RunDir, attempt: int, base: Path, chosen: dict[str, Chosen]) -> Setup:
     return Setup(
         run=run.path.absolute(),
+        storage=run.mirror.about.storage if run.mirror else None,
         attempt=attempt,
         output=Outputs.of(job.output, run.id, base).output,
         chosen=chosen,
@@ -213,6 +213,7 @@ def _finish(
     with run.fence(attempt)():
         append_metrics(run, {"attempt": attempt, **tally.line(seconds)})
         write_report(run.report, report)
+        run.keep_results()
         done = f"{report['restored']} restored, {report['found']} were there, {len(tally.bad)} bad"
         append_event(run, "finished", attempt, step=tally.dealt_with, reason=done)
 

@@ -40,9 +40,9 @@ class Stop:
         if attempt is None or not self.gently or len(self.heard) > 1:
             return True
         if attempt != self.asked:  # the first time, or lost workers were replaced before they could hear
-            self.run.request_stop(f"stopped by {name_of(self.heard[0])}")
             reason = f"{name_of(self.heard[0])}; once more to stop at once"
-            append_event(self.run, "stop-requested", attempt, reason=reason)
+            append_event(self.run, "stop-requested", attempt, reason=reason)  # before the run hears, and writes what it does
+            self.run.request_stop(f"stopped by {name_of(self.heard[0])}")
             self.asked = attempt
         return False
 

@@ -1,26 +1,40 @@
 """Give a job a run, or go on with the run it has, and follow it to its end."""
 
 import contextlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.cluster.driver import driver
 from ipt_platform.cluster.folder import session_folder
-from ipt_platform.cluster.registered import keep_records
 from ipt_platform.cluster.stop import Stop, listening
-from ipt_platform.errors import CancelledRunError, InfrastructureError, RefusedError, storage_failed
+from ipt_platform.cluster.target import Target
+from ipt_platform.errors import (
+    CancelledRunError,
+    InfrastructureError,
+    IptError,
+    NotFoundError,
+    OutOfMemoryError,
+    RefusedError,
+    storage_failed,
+)
 from ipt_platform.evaluate.report import read_report
-from ipt_platform.observe.events import ENDINGS, append_event, read_events
+from ipt_platform.observe.courier import courier
+from ipt_platform.observe.events import ENDINGS, append_ending, read_events
 from ipt_platform.observe.process import this_process
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
-from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob, RestoreJob
-from ipt_platform.spec.load import LoadedJob, dump_job, job_diff, load_job
+from ipt_platform.observe.storage import create, is_remote
+from ipt_platform.observe.summary import publish
+from ipt_platform.spec.job import AnyJob, CompoundJob, EvaluateJob, LearningJob, RestoreJob
+from ipt_platform.spec.load import LoadedJob, job_diff, load_job
+from ipt_platform.spec.overrides import ABSENT, value_at
+from ipt_platform.spec.registered import FOLDER, registered_names
+from ipt_platform.train.given import begin_run, copy_records, keep_records, keeper
 
 Watch = Callable[[Callable[[float], bool]], None]
 """Shows a run until the function it is given, called with seconds to wait, says that it is over."""
@@ -31,9 +45,27 @@ def new_run_id(job: AnyJob) -> str:
     return f"{job.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def total_steps(job: AnyJob) -> int:
-    """Training steps of a job: 0 for one that trains nothing."""
-    return sum(stage.steps for stage in job.train.stages) if isinstance(job, LearningJob) else 0
+def load_for(target: Target | None, job_file: Path | str, overrides: Sequence[str]) -> LoadedJob:
+    """A job with what the configuration says of its cluster, where neither its file nor the command line does.
+
+    What this kind of job does not have is left out.
+
+    Raises:
+        NotFoundError, UsageError, SpecError: as `spec.load.load_job`.
+    """
+    loaded = load_job(job_file, overrides)
+    if target is None:
+        return loaded
+    entry = target.entry
+    defaults = [*entry.set, *([f"storage={json.dumps(entry.storage)}"] if entry.storage else [])]
+    plain = loaded.job.model_dump(mode="json")
+    silent = [
+        each
+        for each in defaults
+        for key in [each.partition("=")[0]]
+        if value_at(plain, key) is not ABSENT and value_at(loaded.document.value, key) is ABSENT
+    ]
+    return load_job(job_file, [*silent, *overrides]) if silent else loaded
 
 
 def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
@@ -49,13 +81,12 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     job = loaded.job
     name = run_id or new_run_id(job)
     with _storage(Path(job.storage)):
-        keep_own = _keeper(loaded, RunDir(Path(job.storage) / name), base)
+        run = _folder(job.storage, name)
+        keep_own = _keeper(loaded, run, base)
         run = create(job.storage, name)
         if not run.job.exists():
-            keep_records(job, run, base)
-            replace_file(run.job, dump_job(job).encode())
-            keep_own(run)
-            append_event(run, "created", 0, kind=job.kind, steps=total_steps(job))
+            _keep_records(job, run, base)
+            begin_run(job, run, keep_own)
             return run
     changes = job_diff(load_job(run.job).job, job)
     if changes:
@@ -64,12 +95,34 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
             f"run {run.id} was started with another job:\n{listed}\n"
             "Submit the job as it was to go on, or leave --run out (or give a new id) to start a new run."
         )
-    status = run_status(run)
-    if status.state == "running":
-        raise RefusedError(f"run {run.id} is running: {status.reason}")
+    _refuse_running(run)
     with _storage(run.path):
         keep_own(run)  # which was not done if the first submission died just then
+        run.keep_given()
     return run
+
+
+def resume_run(run: RunDir, base: Path) -> AnyJob:
+    """The job of a run that is to go on, from its own resolved file.
+
+    Args:
+        run: the run.
+        base: what relative paths in its job are relative to, as when it was submitted.
+
+    Raises:
+        NotFoundError: it has no job; it was never submitted whole.
+        RefusedError: it is running now.
+        SpecError: what its job names is no longer there.
+        InfrastructureError: the storage cannot be written.
+    """
+    if not run.job.is_file():
+        raise NotFoundError(f"run {run.id} has no {run.job.name}: give its job with `ipt-platform submit JOB --run {run.id}`")
+    _refuse_running(run)
+    run.fetch()
+    loaded = load_job(run.job, base=base)
+    with _storage(run.path):
+        _keeper(loaded, run, base)(run)
+    return loaded.job
 
 
 def submit(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]:
@@ -82,62 +135,86 @@ def submit(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]
         The content of report.json.
 
     Raises:
-        CancelledRunError, TrainingError, RefusedError: as `train.driver.run_training`.
+        CancelledRunError, TrainingError, OutOfMemoryError, RefusedError, HangError, PreemptedError: as
+            `train.driver.run_training`.
         InfrastructureError: as there, or Ray or the process that used it died, or the storage failed.
         NotFoundError, CheckpointError, DataError: as `cluster.measure.measure`.
     """
     if run_status(run).state != "finished":
         with _storage(run.path):
             _bring_to_its_end(job, run, watch, base)
+        run.fetch()
     return read_report(run.report)
+
+
+def _refuse_running(run: RunDir) -> None:
+    status = run_status(run)
+    if status.state == "running":
+        raise RefusedError(f"run {run.id} is running: {status.reason}")
+
+
+def _folder(storage: str, name: str) -> RunDir:
+    """A run as it would be, or is; on a disk nothing is made yet."""
+    return create(storage, name) if is_remote(storage) else RunDir(Path(storage) / name)
 
 
 def _keeper(loaded: LoadedJob, run: RunDir, base: Path) -> Callable[[RunDir], None]:
     """What puts into its run the backbone of a finetune, or what a job restores with, which was found to be usable; it does
     nothing for other jobs.
     """
+    if isinstance(loaded.job, CompoundJob) and not run.job.exists():
+        from ipt_platform.tune.beyond import check_beyond
+
+        check_beyond(loaded, base)
     if isinstance(loaded.job, RestoreJob) and not run.models.exists():
         from ipt_platform.restore.models import choose_models, keep_models
 
         chosen = choose_models(loaded, base)
         return lambda run: keep_models(run.models, chosen)
-    if not isinstance(loaded.job, FinetuneJob) or run.backbone.is_dir():
-        return lambda run: None
-    # torch takes seconds to import, and only here does whoever submits need it
-    from ipt_platform.train.frozen import find_frozen, keep_frozen
+    return keeper(loaded, run, base)
 
-    frozen = find_frozen(loaded, base)
-    return lambda run: keep_frozen(frozen, run)
+
+def _keep_records(job: AnyJob, run: RunDir, base: Path) -> None:
+    """Keep the records of registered tasks; those of the jobs of a compound one where these look for them."""
+    if isinstance(job, LearningJob):
+        keep_records(job, run, base)
+    elif isinstance(job, CompoundJob):
+        registered = base / job.storage / FOLDER
+        copy_records(registered_names(registered), registered, run.members / FOLDER)
 
 
 def _bring_to_its_end(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> None:
     with_ray = not isinstance(job, EvaluateJob)
+    if run.mirror and isinstance(job, LearningJob):
+        run.mirror.patience = job.checkpoint.patience
     before, leader = run.current_attempt(), this_process()
-    log = run.logs(before + 1, "driver")
+    log, mirror = run.logs(before + 1, "driver"), run.mirror
     embedded = with_ray and not os.environ.get("RAY_ADDRESS")
     lost = "" if isinstance(job, RestoreJob) else ", without a checkpoint of its own"
     stop = Stop(run, lambda: run.attempt_of(leader, before), gently=with_ray, lost=lost)
     try:
         with ExitStack() as stack:
             stack.enter_context(listening(stop))
+            stack.enter_context(courier(mirror, (log,), lambda: publish(run)))
             folder = stack.enter_context(session_folder(log.with_name("ray"))) if embedded else None
             own = stack.enter_context(driver(run, base, leader, folder, log))
             watch(lambda seconds: own.over(seconds) or stop.at_once())
             if not own.over(0):
                 raise stop.error()
             own.check()
-    except (CancelledRunError, InfrastructureError) as error:
+    except (CancelledRunError, InfrastructureError, OutOfMemoryError) as error:
         _tell_ending(run, stop.own_attempt(), error)
         raise
 
 
-def _tell_ending(run: RunDir, attempt: int | None, error: CancelledRunError | InfrastructureError) -> None:
+def _tell_ending(run: RunDir, attempt: int | None, error: IptError) -> None:
     """Write an ending for an attempt that could not do so itself."""
     if attempt is None or any(event["type"] in ENDINGS and event["attempt"] == attempt for event in read_events(run)):
         return
     # Neither another attempt's taking over nor a full disk is the reason to give.
-    with contextlib.suppress(RefusedError, OSError), run.fence(attempt)():
-        append_event(run, "cancelled" if isinstance(error, CancelledRunError) else "failed", attempt, reason=str(error))
+    with contextlib.suppress(RefusedError, OSError, InfrastructureError), run.fence(attempt)():
+        append_ending(run, attempt, error)
+        publish(run)
 
 
 @contextmanager

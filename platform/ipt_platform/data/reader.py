@@ -86,7 +86,7 @@ class ShardSet:
 
         Raises:
             NotFoundError: A shard or its index does not exist.
-            DataError: An index is damaged or does not match its tar, or there is no shard.
+            DataError: An index is damaged or does not match its tar, or there is no shard or no picture.
         """
         if not shards:
             raise DataError("There are no shards to read.")
@@ -104,6 +104,11 @@ class ShardSet:
             for member in index.members:
                 digest.update("".join(f"{part}\0" for part in (member.key, *(file.sha256 for file in member.files))).encode())
             pairs += index.pairs
+        if not any(counts):
+            others = f" and {len(paths) - 1} more shards" if len(paths) > 1 else ""
+            raise DataError(
+                f"There is no picture in {paths[0]}{others}. Pack a folder that holds some with `ipt-platform data pack`."
+            )
         opened = cls(paths, counts, digest.hexdigest(), pairs, tags if any(tags) else (), cache_bytes)
         opened._tables = tables
         return opened
@@ -269,7 +274,8 @@ class _Table:
     """An index in as little memory as it takes: arrays instead of an object for each picture.
 
     `keys` are those of all pictures, one after another, and `ends` where each of them ends. `degraded` is int64 [pictures, 2],
-    offset and size (0: none) of each degraded half, or empty where there are no pairs.
+    offset and size (0: none) of each degraded half, or empty where there are no pairs. 32 bits hold `ends` and `sizes`: neither
+    an index nor a picture may have more than 2^30 bytes.
     """
 
     keys: bytes
@@ -283,9 +289,9 @@ class _Table:
         keys = [member.key.encode() for member in index.members]
         return cls(
             keys=b"".join(keys),
-            ends=np.cumsum([len(key) for key in keys], dtype=np.int64),
+            ends=np.cumsum([len(key) for key in keys], dtype=np.uint32),
             offsets=np.array([member.offset for member in index.members], np.int64),
-            sizes=np.array([member.size for member in index.members], np.int64),
+            sizes=np.array([member.size for member in index.members], np.uint32),
             degraded=np.array([_half(member) for member in index.members] if index.pairs else [], np.int64),
         )
 

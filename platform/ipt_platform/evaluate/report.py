@@ -104,8 +104,11 @@ def read_report(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
-    if not isinstance(report, dict) or not ({"protocol", "sets"} <= report.keys() or {"pictures", "bad"} <= report.keys()):
-        raise DataError(f"{path}: not a report: expected an object with the keys protocol and sets, or pictures and bad")
+    kinds = ({"protocol", "sets"}, {"pictures", "bad"}, {"kind", "what"})
+    if not isinstance(report, dict) or not any(keys <= report.keys() for keys in kinds):
+        raise DataError(
+            f"{path}: not a report: expected an object with the keys protocol and sets, pictures and bad, or kind and what"
+        )
     return report
 
 

@@ -13,6 +13,7 @@ through the activations, and no scaling factor, as in the paper.
 Source: Instruct-IPT, eq. 3; the convolution's factors as two convolutions that could run in sequence.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 
 import torch
@@ -68,11 +69,12 @@ class TaskBias(nn.Module):
     def merged(self, module: nn.Module, without_gradient: Collection[str] = ()) -> dict[str, Tensor]:
         """`W + B1 @ B2` by weight name, differentiable in `W`, `B1` and `B2`, but for some names."""
         weights = dict(module.named_parameters())
-        made = {name: self._merge(name, weights[name]) for name in self.layout if name not in without_gradient}
+        made = {name: self.merge(name, weights[name]) for name in self.layout if name not in without_gradient}
         with torch.no_grad():
-            return made | {name: self._merge(name, weights[name]) for name in without_gradient}
+            return made | {name: self.merge(name, weights[name]) for name in without_gradient}
 
-    def _merge(self, name: str, weight: Tensor) -> Tensor:
+    def merge(self, name: str, weight: Tensor) -> Tensor:
+        """`W + B1 @ B2` of the weight W of that name, differentiable in all three."""
         if self.layout[name] == DENSE:
             return weight + self.factor(name, "dense")
         # one operation instead of a product and a sum: there are some hundred of these in a step
@@ -91,7 +93,7 @@ class TaskBias(nn.Module):
         for name, rank in self.layout.items():
             weight, out = weights[name], over.get(name)
             if out is None or rank == DENSE:
-                made[name] = self._merge(name, weight)
+                made[name] = self.merge(name, weight)
                 continue
             B1, B2 = self.factor(name, "B1"), self.factor(name, "B2")
             if weight.dim() == 2:
@@ -210,8 +212,8 @@ def proportional_ranks(module: nn.Module, names: list[str], rank: int) -> dict[s
         ranks = {name: max(1, round(share * full_rank(weights[name]))) for name in names}
         return {name: DENSE if is_depthwise(weights[name]) else r for name, r in ranks.items()}
 
-    shares = (i / 1000 for i in range(1000, 0, -1))
-    return next((found for share in shares if layout_parameters(module, found := layout(share)) <= budget), layout(0))
+    over = bisect_right(range(1001), budget, lo=1, key=lambda i: layout_parameters(module, layout(i / 1000)))
+    return layout((over - 1) / 1000)
 
 
 def layout_parameters(module: nn.Module, layout: Mapping[str, int]) -> int:

@@ -6,6 +6,11 @@ from ipt_platform.errors import UsageError
 from ipt_platform.model.iptv2 import IPTV2
 
 BACKBONES: dict[str, dict[str, Any]] = {
+    # for experiments on one CPU core
+    "iptv2-nano": {
+        "dim": 16, "blocks": (1, 1), "decoder": (1,), "refinement": 0, "heads": (1, 2),
+        "window": 8, "grid": 8, "extent": 32, "ffn_ratio": 2, "reduce_first": True, "stem": 2,
+    },
     # for two CPU cores and a first look
     "iptv2-tiny": {
         "dim": 48, "blocks": (1, 1), "decoder": (1,), "refinement": 0, "heads": (2, 4),

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from ipt_platform.observe.jsonl import append_line, read_lines
+from ipt_platform.errors import CancelledRunError, IptError
+from ipt_platform.observe.gather import append_missing
+from ipt_platform.observe.jsonl import append_line, line_of, read_lines
+from ipt_platform.observe.mirror import Mirror
 from ipt_platform.observe.rundir import RunDir
 
 EVENT_TYPES = {
@@ -16,14 +19,25 @@ EVENT_TYPES = {
     "checkpoint-damaged": "a checkpoint could not be used and was passed over",
     "evaluated": "the test sets were measured",
     "bad-sample": "a picture could not be used; training replaces it",
+    "job": "one of the jobs that this one is made of began, or came to its end",
     "warning": "something a person should know, without consequence for the state",
     "stop-requested": "somebody asked the run to stop after a checkpoint",
-    "worker-lost": "a worker process died; the attempt ends or goes on without it",
+    "preempted": "machines are about to be taken away; the attempt has committed a checkpoint and makes room",
+    "worker-lost": "a worker process died or stood still; the attempt ends or goes on without it",
+    "resized": "the number of workers changes; all of them start again from the newest checkpoint",
     "failed": "the attempt ended with an error",
     "cancelled": "the attempt ended because somebody asked for it",
-    "finished": "the last step was done and evaluated, or the last picture restored",
+    "finished": "the last step was done and evaluated, the last picture restored, or the last job of it over",
 }
 ENDINGS = {"failed", "cancelled", "finished"}
+AWAITED = {"created", "started", "resumed", "stop-requested", "worker-lost", *ENDINGS}
+"""Events that say who does what with a run: on S3 before `append_event` returns. Others follow in moments, and in order."""
+
+KEPT = {"worker-lost", "failed"}
+"""Events that say why something ended. S3 itself may be why, so where it takes none they stand in the working folder alone."""
+
+KEPT_SECONDS = 60.0
+"""How long S3 is asked to take one of those, where the run is not less patient."""
 
 
 def utc_now() -> datetime:
@@ -34,7 +48,7 @@ def utc_now() -> datetime:
 def append_event(
     run: RunDir, event: str, attempt: int, *, clock: Callable[[], datetime] = utc_now, **fields: Any
 ) -> dict[str, Any]:
-    """Append one state change and wait until the disk has it.
+    """Append one state change and wait until the disk has it; of a run on S3, until S3 has it (see `AWAITED`).
 
     Args:
         run: the run.
@@ -48,14 +62,57 @@ def append_event(
 
     Raises:
         ValueError: the type is none of EVENT_TYPES.
+        InfrastructureError: S3 failed for longer than the run is patient.
+        UsageError: it does not let us write.
     """
     if event not in EVENT_TYPES:
         raise ValueError(f"{event!r} is no event type; expected one of {', '.join(EVENT_TYPES)}")
     line = {"time": clock().isoformat(timespec="milliseconds"), "type": event, "attempt": attempt, **fields}
-    append_line(run.events, line, sync=True)
+    if mirror := run.mirror:
+        _tell(mirror, run, line)
+    else:
+        append_line(run.events, line, sync=True)
     return line
+
+
+def append_ending(run: RunDir, attempt: int, error: IptError, **fields: Any) -> dict[str, Any]:
+    """Append the ending that an error is, with the exit code of the command that meets it and, of a failure, its class.
+
+    Args:
+        run: the run.
+        attempt: the attempt that it ends.
+        error: what ends it.
+        fields: as `append_event`.
+    """
+    if isinstance(error, CancelledRunError):
+        return append_event(run, "cancelled", attempt, reason=str(error), exit_code=error.exit_code, **fields)
+    return append_event(run, "failed", attempt, reason=str(error), **failure_fields(error), **fields)
+
+
+def failure_fields(error: IptError) -> dict[str, Any]:
+    """What an event says of a failure besides the reason."""
+    return {"class": str(error.failure), "exit_code": error.exit_code}
 
 
 def read_events(run: RunDir, tail: int | None = None) -> list[dict[str, Any]]:
     """The state changes in order ([] before the first), without lines torn by a kill; `tail`: only the last ones."""
+    run.refresh(now=True)
     return read_lines(run.events, tail)
+
+
+def _tell(mirror: Mirror, run: RunDir, line: dict[str, Any]) -> None:
+    """Append a line to the working folder and to the objects of this process."""
+    data, journal, kept = line_of(line), mirror.journal("events", line["attempt"]), line["type"] in KEPT
+    if line["type"] not in AWAITED and mirror.followed:
+        append_line(run.events, line, sync=True)
+        journal.add(data)
+        return
+    journal.add(data)
+    try:
+        mirror.insist(journal.flush, KEPT_SECONDS if kept else None)
+    except IptError:
+        if journal.withdraw(data):
+            if kept:
+                append_missing(run.path, "events", data)
+            raise
+    append_missing(run.path, "events", data)

@@ -7,13 +7,14 @@ is killed in the middle can leave a torn line; readers pass over it, and the nex
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ipt_platform.errors import InfrastructureError
+from ipt_platform.errors import NoRoomError
 
 _BLOCK = 1 << 16
+_parse = json.JSONDecoder().decode  # as json.loads does it, which looks first what it was given
 
 
 def append_line(path: Path, value: dict[str, Any], sync: bool = False) -> None:
@@ -27,16 +28,29 @@ def append_line(path: Path, value: dict[str, Any], sync: bool = False) -> None:
         sync: wait until the disk has it.
 
     Raises:
-        InfrastructureError: only a part of the line could be written (the disk is full).
+        NoRoomError: only a part of the line could be written (the disk is full).
     """
-    line = json.dumps(_finite(value), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    append_bytes(path, line_of(value), sync)
+
+
+def line_of(value: dict[str, Any]) -> bytes:
+    """An object as one line, with its line end."""
+    return json.dumps(_finite(value), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def append_bytes(path: Path, line: bytes, sync: bool = False) -> None:
+    """Append complete lines, as `append_line` does one.
+
+    Raises:
+        InfrastructureError: as `append_line`.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         if _torn(descriptor):
             line = b"\n" + line
         written = os.write(descriptor, line)
         if written != len(line):
-            raise InfrastructureError(f"{path}: wrote {written} of {len(line)} bytes of a line; is the disk full?")
+            raise NoRoomError(f"{path}: wrote {written} of {len(line)} bytes of a line; is the disk full?")
         if sync:
             os.fsync(descriptor)
     finally:
@@ -74,6 +88,50 @@ def last_lines(path: Path, count: int, end: int | None = None) -> list[bytes]:
             file.seek(position)
             data = file.read(size) + data
     return _full(data)[-count:] if count > 0 else []
+
+
+def read_ends(path: Path, reach: int) -> list[dict[str, Any]]:
+    """The objects in the first and the last `reach` bytes of a file, in order; all of them where it is no longer than both.
+
+    Args:
+        path: the file; [] if there is none.
+        reach: bytes; the last ones are more where a single line is longer.
+    """
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        first = file.read(reach).split(b"\n")[:-1]
+        while 2 * reach < size:
+            file.seek(size - reach)
+            if last := list(_objects(file.read().split(b"\n")[1:])):
+                return [*_objects(first), *last]
+            reach *= 2
+    return read_lines(path)
+
+
+def newest_with(path: Path, keys: Collection[str], reach: int | None = None) -> dict[str, dict[str, Any]]:
+    """For each key the newest object of a file that has it; a key that none has is left out.
+
+    Args:
+        path: the file, read from its end; {} if there is none.
+        keys: what to look for.
+        reach: how many bytes from the end are looked through; None is all of them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    if not path.is_file():
+        return found
+    for lines in _backwards(path, reach):
+        missing = [key for key in keys if key not in found]
+        if not missing:
+            break
+        for key in missing:
+            if (word := json.dumps(key).encode()) in lines:
+                holders = [line for line in lines.split(b"\n") if word in line]
+                if newest := next((each for each in _objects(reversed(holders)) if key in each), None):
+                    found[key] = newest
+    return found
 
 
 class Follower:
@@ -132,14 +190,34 @@ def _end_of_lines(path: Path) -> int:
     return 0
 
 
+def _backwards(path: Path, reach: int | None) -> Iterator[bytes]:
+    """The lines of a file in pieces, the last piece first; no line is cut but the first, by `reach`."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        least = max(0, position - reach) if reach is not None else 0
+        rest: list[bytes] = []  # of a line that began further up, its pieces in order
+        block = _BLOCK >> 4  # what is looked for is often near the end
+        while position > least:
+            size = min(block, position - least)
+            position, block = position - size, min(2 * block, _BLOCK)
+            file.seek(position)
+            head, end, lines = file.read(size).partition(b"\n")
+            if not end:
+                rest.insert(0, head)
+                continue
+            yield lines + b"".join(rest)
+            rest = [head]
+        yield b"".join(rest)
+
+
 def _full(data: bytes) -> list[bytes]:
     return [line for line in data.split(b"\n") if line.strip()]
 
 
-def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
-            value = json.loads(line)
+            value = _parse(line.decode())
         except (ValueError, RecursionError):
             continue  # torn by a kill, or empty
         if isinstance(value, dict):

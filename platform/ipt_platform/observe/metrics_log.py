@@ -7,25 +7,29 @@ An evaluation line holds `time, attempt, step` and `evaluation {set: {task: {"ps
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from ipt_platform.observe.events import utc_now
-from ipt_platform.observe.jsonl import append_line, read_lines
+from ipt_platform.observe.jsonl import append_line, line_of, newest_with, read_lines
 from ipt_platform.observe.rundir import RunDir
 
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def append_metrics(run: RunDir, fields: Mapping[str, Any], *, clock: Callable[[], datetime] = utc_now) -> dict[str, Any]:
-    """Append one report; its time is added.
+    """Append one report; its time is added. Of a run on S3, it is there some seconds later.
 
     Returns:
         The line as it was written.
     """
     line = {"time": clock().isoformat(timespec="milliseconds"), **fields}
     append_line(run.metrics, line)
+    if mirror := run.mirror:
+        mirror.journal("metrics", line.get("attempt", 0)).add(line_of(line))
+        if not mirror.followed:
+            mirror.send(("metrics",))
     return line
 
 
@@ -34,7 +38,19 @@ def read_metrics(run: RunDir, tail: int | None = None) -> list[dict[str, Any]]:
 
     After a resume the same step can stand there twice: the later line is the one that counts.
     """
+    run.refresh()
     return [revive(line) for line in read_lines(run.metrics, tail)]
+
+
+def last_reports(run: RunDir, keys: Collection[str], reach: int | None = None) -> dict[str, dict[str, Any]]:
+    """For each key (`steps`, `evaluation`) the newest report that has it; a key that none has is left out.
+
+    Args:
+        run: the run.
+        keys: what to look for.
+        reach: how many bytes from the end are looked through; None is all of them.
+    """
+    return {key: revive(line) for key, line in newest_with(run.metrics, keys, reach).items()}
 
 
 def revive(value: Any) -> Any:

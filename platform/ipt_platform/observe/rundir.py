@@ -1,31 +1,35 @@
 """The folder of a run: where each file lies, who owns the run now, and how to ask it to stop.
 
 <storage>/<run-id>/
-  job.yaml   events.jsonl   metrics.jsonl   report.json   stop.json
+  job.yaml   events.jsonl   metrics.jsonl   report.json   stop.json   heartbeat.json
+  submission.json            of a run that was submitted to a cluster
   attempts/<n>               one file per start of the run; the highest number owns the run
   attempts/.lock             held while something is made final, and while an attempt takes the run over
   logs/<attempt>/<rank>.log  samples/step-N/   checkpoints/step-N/
   tasks/<name>/<version>/    of the registered tasks of its job alone
   backbone/  start.safetensors  packs/<task>/   of a finetune alone
+  beginning/                 of a training that begins with the weights of another
+  runs/<run-id>/             of a search or an analysis: the runs of its jobs
   models.json                of a job that restores alone
 """
 
-import contextlib
-import difflib
 import json
-import re
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ipt_platform.checkpoint.durable import replace_file, sync_folder, write_durable
-from ipt_platform.errors import NotFoundError, RefusedError, UsageError
+from ipt_platform.observe.fence import Fence
+from ipt_platform.observe.gather import fetch_logs, gather
+from ipt_platform.observe.kept import fetch_kept, keep_given, keep_results
 from ipt_platform.observe.lock import locked
+from ipt_platform.observe.mirror import Mirror, mirror_of
 from ipt_platform.observe.process import Process, this_process
-
-_RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+from ipt_platform.observe.working import create_job
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,16 @@ class RunDir:
         return self.path / "start.safetensors"
 
     @property
+    def beginning(self) -> Path:
+        """The backbone pack whose weights a training begins with, if they are not random."""
+        return self.path / "beginning"
+
+    @property
+    def members(self) -> Path:
+        """Folder of the runs of the jobs that a compound job is made of."""
+        return self.path / "runs"
+
+    @property
     def models(self) -> Path:
         """What a job that restores was submitted with (`restore.models`)."""
         return self.path / "models.json"
@@ -112,6 +126,16 @@ class RunDir:
         """The request to stop, if there is one."""
         return self.path / "stop.json"
 
+    @property
+    def submission(self) -> Path:
+        """Where it was submitted to last, if that was a cluster (`cluster.remote`)."""
+        return self.path / "submission.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        """The sign of life of the attempt that owns the run (`observe.heartbeat`)."""
+        return self.path / "heartbeat.json"
+
     def logs(self, attempt: int, rank: int | str) -> Path:
         """The log of one process of an attempt: a rank, or a word such as "driver"; its folder is created."""
         path = self.path / "logs" / str(attempt) / f"{rank}.log"
@@ -120,6 +144,8 @@ class RunDir:
 
     def log_files(self, attempt: int) -> dict[str, Path]:
         """The logs that an attempt has written, by rank (or word), in the order of the ranks."""
+        if self.mirror:
+            fetch_logs(self.mirror, attempt)
         found = {path.stem: path for path in (self.path / "logs" / str(attempt)).glob("*.log")}
         return dict(sorted(found.items(), key=lambda item: (not item[0].isdigit(), item[0].zfill(9))))
 
@@ -144,36 +170,52 @@ class RunDir:
         """
         leader = process if isinstance(process, Process) else Process(**process) if process else this_process()
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
-        data = json.dumps({"started": started, "process": asdict(leader)}).encode() + b"\n"
+        # Two that claim a number on S3 at once must not claim it in the same words.
+        claim = {"claim": secrets.token_hex(8)} if self.mirror else {}
+        data = json.dumps({"started": started, "process": asdict(leader), **claim}).encode() + b"\n"
         self.attempts.mkdir(parents=True, exist_ok=True)
         with locked(self.lock):
+            if self.mirror:
+                number = self.mirror.begin_attempt(data)
+                replace_file(self.attempts / str(number), data)
+                return number
             number = self.current_attempt() + 1
             write_durable(self.attempts / str(number), data)
             sync_folder(self.attempts)
         return number
 
-    def current_attempt(self) -> int:
-        """The number of the newest attempt: the one that owns the run (0: never started)."""
+    def current_attempt(self, fresh: bool = True) -> int:
+        """The number of the newest attempt: the one that owns the run (0: never started).
+
+        Args:
+            fresh: of a run on S3: as it is now; else the answer may be some seconds old.
+        """
+        if self.mirror:
+            return self.mirror.insist(partial(self.mirror.newest_attempt, fresh))
         if not self.attempts.is_dir():
             return 0
         return max((int(path.name) for path in self.attempts.iterdir() if path.name.isdecimal()), default=0)
 
     def attempt(self, number: int) -> Attempt:
         """What is known of an attempt; a file cut short by a kill gives the number alone."""
+        file = self.attempts / str(number)
+        if number and self.mirror and not file.is_file() and (data := self.mirror.attempt_file(number)):
+            self.attempts.mkdir(parents=True, exist_ok=True)
+            replace_file(file, data)
         try:
-            value = json.loads((self.attempts / str(number)).read_bytes())
+            value = json.loads(file.read_bytes())
             return Attempt(number, value["started"], Process(**value["process"]))
         except (OSError, ValueError, KeyError, TypeError):
             return Attempt(number)
 
-    def attempt_of(self, leader: Process, after: int) -> int | None:
-        """The newest attempt, if this process leads it and its number is above `after`; else None."""
-        number = self.current_attempt()
+    def attempt_of(self, leader: Process, after: int, fresh: bool = True) -> int | None:
+        """The newest attempt (see `current_attempt`), if this process leads it and its number is above `after`; else None."""
+        number = self.current_attempt(fresh)
         return number if number > after and self.attempt(number).process == leader else None
 
-    def fence(self, attempt: int) -> "Fence":
-        """What an attempt makes final, it makes final inside `with run.fence(attempt)():`."""
-        return Fence(self, attempt)
+    def fence(self, attempt: int, fresh: bool = True) -> Fence:
+        """What an attempt makes final, it makes final inside `with run.fence(attempt)():`; see `Fence`."""
+        return Fence(self, attempt, fresh)
 
     def request_stop(self, reason: str) -> int:
         """Ask the attempt that owns the run now to commit a checkpoint and stop.
@@ -185,101 +227,68 @@ class RunDir:
             The attempt that was asked (0: none has started yet, nothing will stop).
         """
         attempt = self.current_attempt()
-        replace_file(self.stop, json.dumps({"attempt": attempt, "reason": reason}).encode() + b"\n")
+        data = json.dumps({"attempt": attempt, "reason": reason}).encode() + b"\n"
+        if self.mirror:
+            self.mirror.request_stop(data)
+        else:
+            replace_file(self.stop, data)
         return attempt
 
     def stop_requested(self, attempt: int) -> str | None:
         """The reason why this attempt is asked to stop, or None; requests to earlier attempts do not count."""
         try:
-            value = json.loads(self.stop.read_bytes())
+            data = self.mirror.stop_request() if self.mirror else self.stop.read_bytes()
         except FileNotFoundError:
             return None
+        if data is None:
+            return None
+        value = json.loads(data)
         return str(value["reason"]) if value["attempt"] == attempt else None
 
+    # A run on S3 (`observe.mirror`); of any other run these do nothing.
 
-@dataclass(frozen=True)
-class Fence:
-    """Keeps a run in the hands of one attempt while something is made final."""
+    @property
+    def mirror(self) -> Mirror | None:
+        """The run on S3, if this is the working folder of one."""
+        return mirror_of(self.path)
 
-    run: RunDir
-    attempt: int
+    @property
+    def place(self) -> str:
+        """Where people find the run: its URL or its folder."""
+        return str(self.mirror.remote.root) if self.mirror else str(self.path)
 
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Hold the run: until the block is over, no newer attempt can begin.
+    def refresh(self, now: bool = False) -> None:
+        """Bring what others wrote into `events` and `metrics`; unless `now`, not if that was done a moment ago."""
+        if mirror := self.mirror:
+            gather(mirror, now)
+
+    def keep(self, path: Path) -> None:
+        """Send a file of the run that was just written."""
+        if mirror := self.mirror:
+            mirror.keep(path)
+
+    def keep_given(self) -> None:
+        """Send what the run was submitted with."""
+        if mirror := self.mirror:
+            keep_given(mirror.remote, self.path)
+
+    def keep_results(self) -> None:
+        """Send report and packs."""
+        if mirror := self.mirror:
+            mirror.insist(lambda: keep_results(mirror.remote, self.path))
+
+    def fetch(self) -> None:
+        """Bring what the run was given and what it left."""
+        if mirror := self.mirror:
+            fetch_kept(mirror.remote, self.path)
+
+    def write_job(self, data: bytes) -> None:
+        """Write the job of a new run.
 
         Raises:
-            RefusedError: a newer attempt has begun, or the attempt's own file is gone.
-            InfrastructureError: as `observe.lock.locked`.
+            RefusedError: on S3 somebody was faster with another job.
         """
-        self._check()
-        with locked(self.run.lock):
-            self._check()
-            yield
-
-    def _check(self) -> None:
-        current = self.run.current_attempt()
-        if current == self.attempt:
-            return
-        if current < self.attempt:
-            raise RefusedError(f"{self.run.path}: the file of attempt {self.attempt} is gone; was the run's folder removed?")
-        newer = self.run.attempt(current)
-        by = f" by {newer.process} at {newer.started}" if newer.process else ""
-        raise RefusedError(
-            f"attempt {self.attempt} no longer owns run {self.run.id}: attempt {current} was started{by}; "
-            f"attempt {self.attempt} ends here and commits nothing more"
-        )
-
-
-def create(storage: str | Path, run_id: str) -> RunDir:
-    """The folder of a run, made if it is not there yet (then two submissions of one id meet in one folder).
-
-    Raises:
-        UsageError: the id is no plain name, or the storage is no local folder.
-    """
-    if run_id == "registry":
-        raise UsageError("'registry' is where the registered tasks are; give the run another id")
-    if not _RUN_ID.fullmatch(run_id):
-        raise UsageError(f"{run_id!r} is no run id: expected small letters, digits, '.', '_' and '-', at most 128 of them")
-    run = RunDir(_local(storage) / run_id)
-    run.path.mkdir(parents=True, exist_ok=True)
-    return run
-
-
-def find_run(storage: str | Path, name_or_path: str | Path) -> RunDir:
-    """The run with this id in the storage, or the run whose folder this is.
-
-    Raises:
-        NotFoundError: there is none; the message says which names are near.
-    """
-    for path in (_local(storage) / name_or_path, Path(name_or_path)):
-        if is_run(path):
-            return RunDir(path)
-    names = [run.id for run in list_runs(storage)]
-    near = difflib.get_close_matches(str(name_or_path), names, n=3, cutoff=0.5)
-    if near:
-        hint = f"did you mean {' or '.join(near)}?"
-    elif names:
-        hint = f"`ipt-platform ls` shows the {len(names)} runs there"
-    else:
-        hint = "there are no runs there; is --storage right?"
-    raise NotFoundError(f"no run {str(name_or_path)!r} in {storage}: {hint}")
-
-
-def list_runs(storage: str | Path) -> list[RunDir]:
-    """All runs in a storage by name; [] if the folder does not exist."""
-    folder = _local(storage)
-    if not folder.is_dir():
-        return []
-    return [RunDir(path) for path in sorted(folder.iterdir()) if is_run(path)]
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder is one of a run: it holds a job, events or attempts."""
-    return any((path / name).exists() for name in ("job.yaml", "events.jsonl", "attempts"))
-
-
-def _local(storage: str | Path) -> Path:
-    if "://" in str(storage):
-        raise UsageError(f"storage {str(storage)!r} is not a local folder; only local folders can hold runs so far")
-    return Path(storage)
+        if mirror := self.mirror:
+            create_job(mirror.about.storage, self.path, data)
+        else:
+            replace_file(self.job, data)

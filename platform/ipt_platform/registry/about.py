@@ -55,6 +55,8 @@ class Facts(Spec):
     rank: int = Field(ge=1, description="Inner dimension of its factors; capped at each layer's full rank.")
     allocation: Allocation = Field(description="How ranks were given to layers.")
     targets: Many[LayerGroup] = Field(description="Layer groups that have a bias.")
+    ranks: dict[LayerGroup, int] = Field(default_factory=dict, description="Ranks of single layer groups in the place of rank.")
+    replace: Many[LayerGroup] = Field(default=(), description="Layer groups that the task has for itself, whole.")
     depthwise: bool = Field(description="Whether depthwise convolutions have a dense bias.")
     upscale: int = Field(ge=1, description="How many times longer each side of a picture becomes before it is restored.")
     quantize: bool = Field(description="Whether degraded pictures were rounded to 8 bits in training.")

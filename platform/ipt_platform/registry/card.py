@@ -27,7 +27,9 @@ def card(info: BiasInfo, pictures: Sequence[str]) -> str:
             {
                 "parameters": f"{info.parameters:,} ({info.bytes:,} bytes)",
                 "rank": f"{info.rank}, {info.allocation}; at most the full rank of a layer",
+                "ranks of single layer groups": ", ".join(f"{group} {rank}" for group, rank in info.ranks.items()),
                 "layer groups": ", ".join([*info.targets, *(["depthwise (dense)"] if info.depthwise else [])]),
+                "replaced layer groups": ", ".join(info.replace),
                 "enlarges pictures": f"{info.upscale} times" if info.upscale > 1 else "",
                 "trained on": "degraded pictures rounded to 8 bits" if info.quantize else "",
             }

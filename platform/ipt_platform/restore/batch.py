@@ -27,8 +27,8 @@ from ipt_platform.data.executor import bounded_context
 from ipt_platform.data.heap import keep_freed_memory
 from ipt_platform.data.told import EXPECTED, retell, tell
 from ipt_platform.errors import BadPictureError, InfrastructureError, storage_failed
-from ipt_platform.observe.events import append_event
-from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.events import append_event, failure_fields
+from ipt_platform.observe.storage import run_at
 from ipt_platform.restore.encoded import restore_encoded
 from ipt_platform.restore.model import choose_device
 from ipt_platform.restore.models import Chosen, Models
@@ -52,7 +52,7 @@ class Setup:
     """What every actor is told.
 
     Attributes:
-        run: folder of the run.
+        run: folder of the run. storage: where that lies on S3, if it does.
         attempt: the attempt that it belongs to.
         output: where restored pictures go.
         chosen: what restores for each task.
@@ -62,6 +62,7 @@ class Setup:
     """
 
     run: Path
+    storage: str | None
     attempt: int
     output: AnyPath
     chosen: Mapping[str, Chosen]
@@ -191,7 +192,7 @@ class _Restore:
     def __init__(self, setup: Setup):
         context = ray.get_runtime_context()
         name = f"actor-{(context.get_actor_id() or '')[:8]}"
-        run = RunDir(setup.run)
+        run = run_at(setup.run, setup.storage)
         logging.basicConfig(
             filename=run.logs(setup.attempt, name),
             level=logging.INFO,
@@ -199,7 +200,8 @@ class _Restore:
             force=True,
         )
         if context.was_current_actor_reconstructed:
-            append_event(run, "worker-lost", setup.attempt, reason=f"{name} was lost, and has been started again")
+            lost = f"{name} was lost, and has been started again"
+            append_event(run, "worker-lost", setup.attempt, reason=lost, **failure_fields(InfrastructureError(lost)))
         keep_freed_memory()
         cv2.setNumThreads(1)
         torch.set_num_threads(setup.threads)

@@ -8,17 +8,19 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from ipt_platform.checkpoint.files import newest
 from ipt_platform.checkpoint.load import load_model
 from ipt_platform.checkpoint.state import read_state
 from ipt_platform.errors import CheckpointError, Problem, SpecError, UsageError
 from ipt_platform.evaluate.run import RestoreFn
-from ipt_platform.observe.rundir import RunDir, find_run
+from ipt_platform.observe.checkpoints import newest_usable
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import find_run
 from ipt_platform.restore.tiles import restore_array
-from ipt_platform.spec.job import JOB, RestoreJob
+from ipt_platform.spec.job import JOB, EvaluateJob, LearningJob
 from ipt_platform.spec.registered import FOLDER, find_registered
 from ipt_platform.spec.source import load_yaml
-from ipt_platform.spec.task import OWN, load_task, task_names
+from ipt_platform.spec.task import load_task, owned_file, task_names
+from ipt_platform.storage.paths import AnyPath
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Weights:
     passed_over: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def find_weights(storage: str | Path, run_or_checkpoint: str) -> Weights:
+def find_weights(storage: str | AnyPath, run_or_checkpoint: str) -> Weights:
     """The checkpoint of this folder, or the newest usable one of this run.
 
     Args:
@@ -49,7 +51,8 @@ def find_weights(storage: str | Path, run_or_checkpoint: str) -> Weights:
     if (path / "MANIFEST.json").is_file() or (path.is_dir() and path.parent.name == "checkpoints"):
         return Weights(path)
     run = find_run(storage, run_or_checkpoint)
-    checkpoint, damaged = newest(run.path)
+    run.fetch()
+    checkpoint, damaged = newest_usable(run)
     if checkpoint is None:
         reasons = "".join(f"\n{reason}" for _, reason in damaged)
         raise CheckpointError(f"run {run.id} has no usable checkpoint{reasons or '; it has not committed one yet'}")
@@ -76,7 +79,7 @@ def upscale_of(checkpoint: Path, task: str) -> int:
     """
     registered = registered_for(checkpoint, None)
     known = find_registered(registered, task) if registered else None
-    if not known and task not in task_names() and not Path(OWN, f"{task}.yaml").is_file():
+    if not known and task not in task_names() and not owned_file(task):
         return 1
     spec = load_task(task, registered=registered)
     if spec.pairs:
@@ -85,7 +88,7 @@ def upscale_of(checkpoint: Path, task: str) -> int:
     document = load_yaml(job) if job.is_file() else None
     try:
         made = JOB.validate_python(document.value) if document else None
-        uses = made.tasks if made and not isinstance(made, RestoreJob) else {}
+        uses = made.tasks if isinstance(made, LearningJob | EvaluateJob) else {}
         return spec.training(uses[task].params if task in uses else {}).upscale
     except ValidationError as error:
         found = "; ".join(detail["msg"] for detail in error.errors())

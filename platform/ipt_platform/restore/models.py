@@ -29,7 +29,7 @@ from ipt_platform.restore.switch import TaskSwitch
 from ipt_platform.spec.job import RestoreJob
 from ipt_platform.spec.load import LoadedJob
 from ipt_platform.spec.words import did_you_mean
-from ipt_platform.storage.paths import any_path
+from ipt_platform.storage.paths import AnyPath, any_path, from_base
 
 FORMAT = "ipt-models/1"
 Found = TypeVar("Found")
@@ -80,14 +80,14 @@ def choose_models(loaded: LoadedJob, base: Path) -> dict[str, Chosen]:
             raise SpecError([document.problem(path, str(error))]) from error
 
     run = job.run
-    checkpoint = asked(("run",), lambda: _checkpoint(run, base / job.storage, base)) if run else None
+    checkpoint = asked(("run",), lambda: _checkpoint(run, from_base(base, job.storage), base)) if run else None
     chosen: dict[str, Chosen] = {}
     problems = []
     for place, rule in enumerate(job.tasks):
         try:
             chosen[rule.task] = asked(
                 ("tasks", place, "task"),
-                lambda task=rule.task: choose_model(base / job.storage, checkpoint, task),
+                lambda task=rule.task: choose_model(from_base(base, job.storage), checkpoint, task),
             )
         except SpecError as error:
             problems += error.problems
@@ -193,7 +193,7 @@ class Models:
         return self.chosen[task].task if self.chosen[task].checkpoint else task
 
 
-def choose_model(storage: str | Path, checkpoint: Path | None, task: str) -> Chosen:
+def choose_model(storage: str | AnyPath, checkpoint: Path | None, task: str) -> Chosen:
     """What restores for a task.
 
     Args:
@@ -208,9 +208,9 @@ def choose_model(storage: str | Path, checkpoint: Path | None, task: str) -> Cho
     return _of_checkpoint(checkpoint, task) if checkpoint else _registered(storage, task)
 
 
-def _checkpoint(run: str, storage: Path, base: Path) -> Path:
+def _checkpoint(run: str, storage: AnyPath, base: Path) -> Path:
     place = base / run
-    known = place if place.is_dir() and not (storage / run).is_dir() else run
+    known = place if place.is_dir() and not (isinstance(storage, Path) and (storage / run).is_dir()) else run
     checkpoint = find_weights(storage, str(known)).checkpoint.absolute()
     verify(checkpoint)
     return checkpoint
@@ -223,7 +223,7 @@ def _of_checkpoint(checkpoint: Path, task: str) -> Chosen:
     return Chosen(task, upscale_of(checkpoint, task), checkpoint=str(checkpoint))
 
 
-def _registered(storage: str | Path, task: str) -> Chosen:
+def _registered(storage: str | AnyPath, task: str) -> Chosen:
     reference = parse_reference(task)
     catalogue = open_catalogue(storage)
     try:

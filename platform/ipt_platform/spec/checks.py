@@ -13,16 +13,20 @@ from pydantic import BaseModel, TypeAdapter
 
 from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.dataset import find_shards, resolve_set
-from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, RestoreJob, TrainJob
+from ipt_platform.spec.job import AnalyzeJob, AnyJob, EvaluateJob, FinetuneJob, RestoreJob, TrainJob, TuneJob
+from ipt_platform.spec.machine_checks import check_gpus, check_sharding
 from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
 from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.registered import FOLDER
 from ipt_platform.spec.restore_checks import check_input, check_output, check_rules, check_tiling
 from ipt_platform.spec.source import Document, KeyPath, load_yaml
 from ipt_platform.spec.task import TaskSpec, load_task, problem_of_pairs, task_of
+from ipt_platform.spec.workers import ElasticSpec, fewest, most, possible_counts
 
 
-def semantic_problems(document: Document, model: type[AnyJob], refused: Collection[KeyPath], base: Path) -> list[Problem]:
+def semantic_problems(
+    document: Document, model: type[AnyJob], refused: Collection[KeyPath], base: Path, data_here: bool = True
+) -> list[Problem]:
     """Every problem beyond the schema, in the order of the file's lines.
 
     Args:
@@ -30,10 +34,13 @@ def semantic_problems(document: Document, model: type[AnyJob], refused: Collecti
         model: The job's model.
         refused: Key paths of the schema's errors.
         base: What relative paths are relative to.
+        data_here: Whether to look for the data that the job reads, which need not lie on this machine.
     """
     found: list[Problem] = []
     for needs, check in CHECKS[model]:
-        if not any(_touch(tuple(need.split(".")), path) for need in needs for path in refused):
+        if (data_here or check not in OF_DATA) and not any(
+            _touch(tuple(need.split(".")), path) for need in needs for path in refused
+        ):
             values = [_value(model, document.value, need.split(".")) for need in needs]
             found += check(document, base, *values)
     return sorted(found, key=lambda problem: problem.line)
@@ -64,7 +71,7 @@ def check_task(path: Path, base: Path) -> TaskSpec:
 
 def warnings(job: AnyJob) -> list[str]:
     """Settings of a valid job that have no effect, and gaps its author may not have meant; one sentence each."""
-    if isinstance(job, EvaluateJob):
+    if isinstance(job, EvaluateJob | TuneJob | AnalyzeJob):
         return []
     if isinstance(job, RestoreJob):
         every = any(rule.match is None for rule in job.tasks)
@@ -74,6 +81,10 @@ def warnings(job: AnyJob) -> list[str]:
         said.append("model.bias is ignored: train.mode mixed trains a plain backbone without task biases")
     if job.data.carrier == "local" and job.data.cpus != DataSpec.model_fields["cpus"].default:
         said.append("data.cpus is ignored: data.carrier local uses threads inside the worker")
+    if job.cluster.gpus_per_worker > 1:
+        said.append(
+            f"cluster.gpus_per_worker {job.cluster.gpus_per_worker:g}: a worker computes on one GPU, the others stand idle"
+        )
     if not job.evaluate.sets:
         without = "evaluate.every is ignored" if job.evaluate.every else "nothing is measured"
         said.append(f"{without}: evaluate.sets is empty; name a test set to get PSNR and SSIM")
@@ -116,8 +127,7 @@ def _task(document: Document, base: Path, name: str, params: dict[str, Any], *, 
         return [problem if problem.file else document.problem(where, problem.message) for problem in error.problems]
     if task.pairs:
         message = f"task '{name}' reads pairs on disk, which have no parameters (found {', '.join(params)})"
-        found = [document.problem((*where, "params"), message)] if params else []
-        return found if testing else found + _missing_pairs(name, task.pairs, base, registered)
+        return [document.problem((*where, "params"), message)] if params else []
     return problems_of_params(task.tested if testing else task.degradation, params, document, (*where, "params"))
 
 
@@ -127,12 +137,19 @@ def _registered(document: Document, base: Path) -> Path | None:
     return base / storage / FOLDER if isinstance(storage, str) and "://" not in storage else None
 
 
-def _missing_pairs(name: str, patterns: tuple[str, ...], base: Path, registered: Path | None) -> list[Problem]:
-    try:
-        find_shards(patterns, base)
-    except SpecError as error:
-        return [problem_of_pairs(name, base, problem.message, registered) for problem in error.problems]
-    return []
+def _pairs(document: Document, base: Path, tasks: dict[str, TaskUse]) -> list[Problem]:
+    """Whether the pairs are there that tasks read."""
+    registered, problems = _registered(document, base), []
+    for name in tasks:
+        try:
+            patterns = load_task(name, base, registered).pairs or ()
+        except SpecError:  # which the check of tasks tells
+            continue
+        try:
+            find_shards(patterns, base)
+        except SpecError as error:
+            problems += [problem_of_pairs(name, base, problem.message, registered) for problem in error.problems]
+    return problems
 
 
 def _task_path(document: Document, name: str) -> KeyPath:
@@ -171,17 +188,27 @@ def _shards(document: Document, base: Path, patterns: tuple[str, ...] | None) ->
     return problems
 
 
-def _batch(document: Document, base: Path, stages: tuple[Stage, ...], accumulate: int, workers: int) -> list[Problem]:
-    parts = workers * accumulate
+def _batch(
+    document: Document, base: Path, stages: tuple[Stage, ...], accumulate: int, workers: int | ElasticSpec
+) -> list[Problem]:
+    ends = {"min ": workers.min, "max ": workers.max} if isinstance(workers, ElasticSpec) else {"": workers}
     return [
         document.problem(
             ("train", "stages", position, "images"),
-            f"{stage.images} images cannot be shared equally by cluster.workers {workers} x train.accumulate "
-            f"{accumulate} = {parts}; use a multiple of {parts}, such as {-(-stage.images // parts) * parts}",
+            f"{stage.images} images cannot be shared equally by cluster.workers {end}{number} x train.accumulate "
+            f"{accumulate} = {parts}; use a multiple of {parts}, such as {-(-stage.images // parts) * parts}"
+            + (f", or another {end.strip()}: {_shared_by(workers, stages, accumulate)}" if end else ""),
         )
         for position, stage in enumerate(stages)
-        if stage.images % parts
+        for end, number in ends.items()
+        if stage.images % (parts := number * accumulate)
     ]
+
+
+def _shared_by(workers: int | ElasticSpec, stages: tuple[Stage, ...], accumulate: int) -> str:
+    counts = possible_counts(workers, (stage.images for stage in stages), accumulate)
+    can = f"{' and '.join(map(str, counts))} can" if counts else "none can"
+    return f"of {fewest(workers)} to {most(workers)}, {can} share every stage"
 
 
 def _warmup(document: Document, base: Path, stages: tuple[Stage, ...], warmup: int) -> list[Problem]:
@@ -218,15 +245,17 @@ Check = tuple[tuple[str, ...], Callable[..., list[Problem]]]
 
 LEARNING: list[Check] = [
     (("tasks",), _train_tasks),
+    (("tasks",), _pairs),
     (("data.shards",), _shards),
     (("tasks", "data.shards"), _photographs),
     (("train.stages", "train.accumulate", "cluster.workers"), _batch),
     (("train.stages", "train.schedule.warmup"), _warmup),
+    (("cluster.gpus_per_worker", "cluster.workers"), check_gpus),
     (("evaluate.sets",), _train_sets),
 ]
 
 CHECKS: dict[type[AnyJob], list[Check]] = {
-    TrainJob: LEARNING,
+    TrainJob: [*LEARNING, (("train.sharding", "train.compile", "cluster.workers"), check_sharding)],
     FinetuneJob: LEARNING,
     EvaluateJob: [(("tasks",), _evaluate_tasks), (("sets",), _evaluate_sets)],
     RestoreJob: [
@@ -236,3 +265,6 @@ CHECKS: dict[type[AnyJob], list[Check]] = {
         (("tile", "overlap"), check_tiling),
     ],
 }
+
+OF_DATA = (_pairs, _shards, _train_sets, _evaluate_sets, check_input)
+"""The checks that look for the data of a job."""

@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Len
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
+from ipt_platform.errors import UsageError
+from ipt_platform.spec.analyze import PaperSpec, Steps, TransplantSpec, What
 from ipt_platform.spec.base import Many, Name, Spec, Text, named, weighted
+from ipt_platform.spec.compound import ConcurrencySpec, JobPart, ScalesSpec, Seeds
 from ipt_platform.spec.parts import (
     NO_S3,
     ActorsSpec,
@@ -25,7 +28,9 @@ from ipt_platform.spec.parts import (
     TrainSpec,
 )
 from ipt_platform.spec.tiling import DEFAULT_OVERLAP, DEFAULT_TILE
-from ipt_platform.spec.words import Protocol
+from ipt_platform.spec.tune import SearchSpec
+from ipt_platform.spec.words import LayerGroup, Protocol
+from ipt_platform.storage.paths import SCHEME, S3Path, any_path
 
 # What a file may write, for the JSON Schema; the validators turn all of it into one mapping.
 Names = Annotated[list[Name], Len(1)]
@@ -48,15 +53,18 @@ class _JobBase(Spec):
     apiVersion: Literal["ipt/v1"] = Field(description="Version of this format: ipt/v1.")  # noqa: N815 (as Kubernetes spells it)
     name: Name = Field(description="Names the runs of this job: lower-case letters, digits and dashes, at most 63 characters.")
     storage: Text = Field(
-        default="runs", description="Folder that holds the runs; relative to the directory the command runs in."
+        default="runs",
+        description="Folder that holds the runs, relative to the directory the command runs in; or s3://bucket/prefix.",
     )
 
     @field_validator("storage")
     @classmethod
-    def _no_s3(cls, storage: str) -> str:
-        if storage.startswith("s3://"):
-            raise ValueError(NO_S3)
-        return storage
+    def _usable(cls, storage: str) -> str:
+        try:
+            path = any_path(storage)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return str(path) if isinstance(path, S3Path) else storage
 
 
 class _SeededJob(_JobBase):
@@ -75,6 +83,11 @@ class TrainJob(_SeededJob):
 
     kind: Literal["train"] = Field(description="train: learn a backbone and its task biases from clean photographs.")
     model: ModelSpec = Field(description="The network.")
+    start: Text | None = Field(
+        default=None,
+        description="Whose weights the backbone begins with: a run id, the folder of a run or of a checkpoint, or a backbone "
+        "pack; null: random ones. The run keeps a copy.",
+    )
     tasks: TaskUses = Field(
         description="What to restore: [denoise, deblur], or with crops per image {denoise: 2, deblur: 1}, or with "
         "parameters {denoise: {weight: 2, params: {sigma: 25}}}."
@@ -171,14 +184,95 @@ class RestoreJob(_JobBase):
     cluster: ActorsSpec = Field(default=ActorsSpec(), description="The machines to ask for.")
 
 
+class _CompoundBase(_SeededJob, ScalesSpec):
+    """A job that is made of others."""
+
+    @field_validator("storage")
+    @classmethod
+    def _on_a_disk(cls, storage: str) -> str:
+        if storage.startswith(SCHEME):
+            raise ValueError(NO_S3)
+        return storage
+
+
+class TuneJob(_CompoundBase):
+    """Search where task biases belong and how large they must be; each trial is an ordinary job with a run of its own."""
+
+    kind: Literal["tune"] = Field(description="tune: search over rank, layer groups and learning rates.")
+    base: JobPart = Field(
+        description="The job of every trial, of kind train or finetune, without name, storage and seed; the knobs replace "
+        "values of it."
+    )
+    search: SearchSpec = Field(description="What is searched, and how.")
+    cluster: ConcurrencySpec = Field(default=ConcurrencySpec(), description="How many trials run at a time.")
+
+
+class AnalyzeJob(_CompoundBase):
+    """Find out where task biases belong, from weights before and after a training or from trainings side by side."""
+
+    kind: Literal["analyze"] = Field(description="analyze: measure what trainings did to weights, or to each other.")
+    what: What = Field(
+        description="sensitivity: which layers a finetune moves, and which bring its gain; rank-energy: of what rank these "
+        "moves are; interference: which tasks help or hurt each other; comparison: variants of a job side by side."
+    )
+    seeds: Seeds = Field(default=(), description="Seeds with which everything is repeated; none: `seed` alone.")
+    base: JobPart | None = Field(
+        default=None, description="What the jobs of this analysis share, as a job file without name, storage and seed."
+    )
+    before: Text | JobPart | None = Field(
+        default=None,
+        description="sensitivity, rank-energy: the backbone before: a run, a checkpoint or a backbone pack; or a part of a "
+        "training job, laid over `base`, that makes it.",
+    )
+    after: Text | JobPart | None = Field(
+        default=None,
+        description="sensitivity, rank-energy: the backbone after; or a part of a training job, laid over `base`, that "
+        "finetunes all weights of `before`.",
+    )
+    task: Name | None = Field(
+        default=None, description="sensitivity, rank-energy: the task whose bias is merged into `after`; null: none."
+    )
+    transplant: TransplantSpec | None = Field(
+        default=None,
+        description="sensitivity: how the gain of single layer groups is measured, on crops of `base`'s photographs; null: it "
+        "is not.",
+    )
+    targets: Many[LayerGroup] = Field(
+        default=("output", "sampling", "reduction", "qkv", "proj", "ffn"),
+        min_length=1,
+        description="rank-energy: the layer groups that are looked at.",
+    )
+    compress: BiasSpec | None = Field(
+        default=None,
+        description="rank-energy: makes a bias pack of the difference, of this rank and layout, and measures what it costs "
+        "on the test sets of `base`; null: none.",
+    )
+    tasks: TaskUses | None = Field(default=None, description="interference: the tasks, at least two.")
+    variants: Annotated[dict[Name, JobPart | Steps], Len(2)] | None = Field(
+        default=None,
+        description="comparison: by name what is laid over `base`; a list is a chain of jobs, each of which begins with the "
+        "weights of the one before.",
+    )
+    claims: Many[Text] = Field(
+        default=(), description='comparison: orderings to be judged, as in "synchronous > two-stage > mixed".'
+    )
+    paper: PaperSpec | None = Field(default=None, description="comparison: what the paper found.")
+    cluster: ConcurrencySpec = Field(default=ConcurrencySpec(), description="How many jobs run at a time.")
+
+
 LearningJob = TrainJob | FinetuneJob
 """A job that trains something: what has stages, steps and checkpoints."""
 
-AnyJob = TrainJob | FinetuneJob | EvaluateJob | RestoreJob
+CompoundJob = TuneJob | AnalyzeJob
+"""A job that is made of others."""
+
+AnyJob = TrainJob | FinetuneJob | EvaluateJob | RestoreJob | TuneJob | AnalyzeJob
 JOB: TypeAdapter[AnyJob] = TypeAdapter(Annotated[AnyJob, Field(discriminator="kind")])
 JOB_KINDS: dict[str, type[AnyJob]] = {
     "train": TrainJob,
     "finetune": FinetuneJob,
     "evaluate": EvaluateJob,
     "restore": RestoreJob,
+    "tune": TuneJob,
+    "analyze": AnalyzeJob,
 }

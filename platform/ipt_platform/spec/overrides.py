@@ -44,6 +44,20 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
     return Document(value, lines, document.file, given)
 
 
+ABSENT = object()
+"""What `value_at` gives where there is nothing."""
+
+
+def value_at(value: Any, dotted: str) -> Any:
+    """What stands at a dotted path of plain values, a number addressing an item of a list; ABSENT: the path leads nowhere."""
+    for part in dotted.strip().split("."):
+        try:
+            value = value[int(part) if isinstance(value, list | tuple) else part]
+        except (LookupError, TypeError, ValueError):
+            return ABSENT
+    return value
+
+
 class _NoWayError(Exception):
     """A dotted path that cannot be followed."""
 

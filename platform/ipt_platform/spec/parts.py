@@ -5,15 +5,17 @@ the reference in the docs.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, field_validator, model_validator
 
 from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text, Texts
-from ipt_platform.spec.words import Allocation, Backbone, Carrier, LayerGroup, Loss, Mode, Precision, Protocol
+from ipt_platform.spec.words import Allocation, Backbone, Carrier, LayerGroup, Loss, Mode, Precision, Protocol, Sharding
+from ipt_platform.spec.workers import WorkersSpec
 
-NO_S3 = "storage on s3:// is not supported yet; give a local path (a mounted file system works)"
+NO_S3 = "the jobs of a search or an analysis are kept on a disk; give a local path (a mounted file system works)"
 
 
 class BiasSpec(Spec):
@@ -32,13 +34,41 @@ class BiasSpec(Spec):
     )
     targets: Many[LayerGroup] = Field(
         default=("output", "sampling", "reduction", "qkv", "proj", "ffn"),
-        min_length=1,
         description="Layer groups that get a task bias (the paper's Table 2); the others are shared by all tasks.",
+    )
+    ranks: dict[LayerGroup, Annotated[int, Field(ge=1, le=4096)]] = Field(
+        default_factory=dict,
+        description="Ranks of single layer groups in the place of `rank`, as in {qkv: 8, ffn: 32}; for allocation constant.",
+    )
+    replace: Many[LayerGroup] = Field(
+        default=(),
+        description="Layer groups whose weights each task has for itself, whole, in the place of W + B1 @ B2: the shared "
+        "weight is left as it began (the paper's Table 9, where it is worse).",
     )
     depthwise: bool = Field(
         default=False,
         description="Give depthwise convolutions a dense task bias too (low rank saves nothing on k x k filters).",
     )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "BiasSpec":
+        if not self.targets and not self.replace:
+            raise ValueError("targets is empty, and so is replace: name at least one layer group")
+        if twice := [name for name in self.replace if name in self.targets]:
+            raise ValueError(f"'{twice[0]}' stands in targets and in replace; a weight has a bias or is replaced")
+        if others := [name for name in self.ranks if name not in self.targets]:
+            raise ValueError(f"ranks names '{others[0]}', which is not among targets; add it there, or leave it out")
+        if self.ranks and self.allocation == "proportional":
+            raise ValueError("ranks sets single ranks, allocation proportional all of them; leave one of the two out")
+        return self
+
+    @field_validator("targets", "replace")
+    @classmethod
+    def _once(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        twice = next((name for position, name in enumerate(groups) if name in groups[:position]), None)
+        if twice is not None:
+            raise ValueError(f"'{twice}' stands twice in the list; name each layer group once")
+        return groups
 
     @field_validator("targets")
     @classmethod
@@ -47,9 +77,6 @@ class BiasSpec(Spec):
             raise ValueError("'norm' weights are vectors, which have no low-rank bias; leave them out")
         if "depthwise" in targets:
             raise ValueError("depthwise weights get a dense bias, not a low-rank one; write depthwise: true instead")
-        twice = next((name for position, name in enumerate(targets) if name in targets[:position]), None)
-        if twice is not None:
-            raise ValueError(f"'{twice}' stands twice in the list; name each layer group once")
         return targets
 
 
@@ -78,8 +105,8 @@ class ModelSpec(Spec):
     """The network: one backbone for all tasks, and how much of it each task may bend."""
 
     backbone: Backbone = Field(
-        description="Network shared by all tasks: iptv2-tiny (about 0.4 M parameters, trains on a CPU), iptv2-small "
-        "(about 4 M) or iptv2-base (26 M, the paper's size)."
+        description="Network shared by all tasks: iptv2-nano (about 0.05 M parameters, for experiments on one CPU core), "
+        "iptv2-tiny (about 0.4 M, trains on a CPU), iptv2-small (about 4 M) or iptv2-base (26 M, the paper's size)."
     )
     bias: BiasSpec = Field(default=BiasSpec(), description="The task biases; without effect in train.mode mixed.")
 
@@ -211,7 +238,11 @@ class LearnSpec(Spec):
     accumulate: int = Field(
         default=1, ge=1, le=4096, description="Parts each worker's share of a step is split into, to save memory."
     )
-    compile: bool = Field(default=False, description="Use torch.compile (a slow first step, then faster ones).")
+    compile: bool = Field(
+        default=False,
+        description="Use torch.compile: a slow first step, then faster ones. Later attempts and runs find what was compiled "
+        "on their machine.",
+    )
     activation_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass, to save memory."
     )
@@ -230,10 +261,26 @@ class TrainSpec(LearnSpec):
         "tasks (the baseline), on the same crops.",
     )
     optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="Learning rates, decay and clipping.")
+    sharding: Sharding = Field(
+        default="none",
+        description="none: every worker has the whole backbone; fsdp: each has a share of its weights, gradients, moments and "
+        "averages (FSDP2), for a backbone that fits no GPU whole; slower, as weights travel for every task. Best together with "
+        "activation_checkpointing; not with compile.",
+    )
 
 
 class FinetuneSpec(LearnSpec):
     """How task biases are learned on a frozen backbone: each task by itself, as if it were alone in its job."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_sharded(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "sharding" in value:
+            raise ValueError(
+                "sharding is for kind: train; a frozen backbone has no gradients, moments or average to share out, and every "
+                "worker keeps it whole. Leave it out; activation_checkpointing and a larger accumulate save memory"
+            )
+        return value
 
     optimizer: BiasOptimizerSpec = Field(default=BiasOptimizerSpec(), description="Learning rates, decay and clipping.")
 
@@ -257,15 +304,41 @@ class CheckpointSpec(Spec):
 
     every: int = Field(default=500, ge=1, description="Steps between checkpoints; one more is always written at the end.")
     keep: int = Field(default=3, ge=2, le=1000, description="Newest checkpoints kept (and always the best one).")
+    patience: float = Field(
+        default=600, ge=0, le=86400, description="Seconds for which storage on S3 may fail before the run does; 0: not at all."
+    )
 
 
 class ClusterSpec(Spec):
     """The machines a run asks Ray for."""
 
-    workers: int = Field(default=1, ge=1, le=4096, description="Training processes; each takes an equal share of every step.")
+    workers: WorkersSpec = Field(
+        default=1,
+        description="Training processes, each of which takes an equal share of every step; or {min: ..., max: ...}: as many as "
+        "there is room for, of the numbers that share the images of every stage equally.",
+    )
     gpus_per_worker: float = Field(default=0, ge=0, le=64, description="GPUs of each worker; 0: train on the CPU.")
     cpus_per_worker: float = Field(default=1, gt=0, le=1024, description="CPU cores of each worker, the stream's not counted.")
-    max_failures: int = Field(default=3, ge=0, le=1000, description="Times lost workers are replaced before the run fails.")
+    max_failures: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="Times in a row, without a new checkpoint in between, that workers which died or stood still are replaced "
+        "before the run fails.",
+    )
+    max_preemptions: int | None = Field(
+        default=None,
+        ge=0,
+        description="Times that training goes on elsewhere after machines were taken away, as spot machines are (they do not "
+        "count as failures); null: without limit.",
+    )
+    hang_seconds: float = Field(
+        default=600,
+        ge=1,
+        le=1_000_000,
+        description="Seconds without a step or a picture measured after which workers are taken to stand still and replaced. "
+        "The slowest step (the first one with train.compile) or picture must take less.",
+    )
 
 
 _REFERENCE = r"^[a-z0-9][a-z0-9-]{0,62}(@[a-z0-9][a-z0-9-]{0,62})?$"

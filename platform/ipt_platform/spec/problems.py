@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from ipt_platform.errors import Problem
 from ipt_platform.spec.source import Document, KeyPath
 from ipt_platform.spec.words import did_you_mean
+from ipt_platform.spec.workers import COUNT, RANGE
 
 # pydantic's error type to what was expected; {..} are the bounds that pydantic passes along.
 EXPECTED = {
@@ -94,7 +95,7 @@ def shown(value: Any) -> str:
 
 
 def _place(loc: tuple[int | str, ...], tagged: bool) -> KeyPath:
-    place = loc[1:] if tagged else loc
+    place = tuple(part for part in (loc[1:] if tagged else loc) if part not in (COUNT, RANGE))
     return place[:-1] if place and place[-1] == "[key]" else place
 
 

@@ -21,6 +21,9 @@ from ipt_platform.spec.words import Protocol, TaskStage, did_you_mean
 OWN = "tasks"
 """The folder, below where the command runs, of tasks that do not ship with the platform."""
 
+PAPER = "jobs/paper/tasks"
+"""Where else such tasks are: those of the jobs that repeat the paper's tables. Nobody asks for them in words."""
+
 
 def _spelled(value: Any) -> Any:
     if value is None:
@@ -122,6 +125,11 @@ def task_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
+def owned_file(name: str, base: Path = Path()) -> Path | None:
+    """The file of a task that does not ship with the platform, if there is one where commands look for it."""
+    return next((file for folder in (OWN, PAPER) if (file := base / folder / f"{name}.yaml").is_file()), None)
+
+
 def load_task(name: str, base: Path = Path(), registered: Path | None = None) -> TaskSpec:
     """The task called `name`: as it was registered last, else one that ships, or the user's `tasks/NAME.yaml`.
 
@@ -145,14 +153,13 @@ def _document(name: str, base: Path, registered: Path | None) -> Document:
     """The file of a task."""
     if registered and (found := find_registered(registered, name)):
         return registered_document(found)
-    own = base / OWN / f"{name}.yaml"
-    ships = name in task_names()
-    if ships and own.is_file():
+    own, ships = owned_file(name, base), name in task_names()
+    if ships and own:
         raise SpecError([Problem(f"'{name}' is a task that ships with the platform; give yours another name", file=str(own))])
     if ships:
-        return parse_yaml((_folder() / own.name).read_text(encoding="utf-8"), f"{OWN}/{own.name}")
-    owned = [found.stem for found in sorted((base / OWN).glob("*.yaml"))]
-    if name not in owned:
+        return parse_yaml((_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"{OWN}/{name}.yaml")
+    if not own:
+        owned = [found.stem for found in sorted((base / OWN).glob("*.yaml"))]
         known = [*task_names(), *owned, *(registered_names(registered) if registered else ())]
         raise SpecError([Problem(f"unknown task '{name}'{did_you_mean(name, known)}")])
     document = load_yaml(own)

@@ -6,13 +6,14 @@ from typing import Literal, get_args
 
 API_VERSION = "ipt/v1"
 
-Backbone = Literal["iptv2-tiny", "iptv2-small", "iptv2-base"]
+Backbone = Literal["iptv2-nano", "iptv2-tiny", "iptv2-small", "iptv2-base"]
 LayerGroup = Literal["embed", "output", "sampling", "reduction", "qkv", "proj", "ffn", "norm", "depthwise"]
 Allocation = Literal["constant", "proportional"]
 Carrier = Literal["ray", "local"]
 Mode = Literal["mixed", "synchronous"]
 Loss = Literal["l1", "charbonnier"]
 Precision = Literal["fp32", "bf16"]
+Sharding = Literal["none", "fsdp"]
 Protocol = Literal["rgb-float", "rgb-uint8", "y-uint8"]
 TaskStage = Literal["elementary", "downstream"]
 

@@ -72,3 +72,13 @@ def any_path(text: str | AnyPath) -> AnyPath:
     if len(key.encode()) > MAX_KEY_BYTES:
         raise UsageError(f"{name}: a key has at most {MAX_KEY_BYTES} bytes.")
     return S3Path(bucket, key)
+
+
+def from_base(base: Path, text: str) -> AnyPath:
+    """The path that a job names: on a disk relative to a folder, on S3 as it is.
+
+    Raises:
+        UsageError: as `any_path`.
+    """
+    path = any_path(text)
+    return base / path if isinstance(path, Path) else path

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from ipt_platform.errors import DataError, InfrastructureError, IptError, NotFoundError, UsageError
+from ipt_platform.errors import DataError, InfrastructureError, IptError, NoRoomError, NotFoundError, UsageError
 from ipt_platform.storage.digests import content_digests
 from ipt_platform.storage.paths import Found, S3Path
 from ipt_platform.storage.retry import GivenUpError, Retry
@@ -54,6 +55,7 @@ class S3:
         UsageError: there are no credentials, or they are wrong or not allowed to do this.
         NotFoundError: there is no such bucket or object.
         InfrastructureError: the store did not answer, or failed, as often as it was tried.
+        NoRoomError: it is full, which is asked once: room is not made within seconds.
     """
 
     def __init__(self, client: Any, retry: Retry):
@@ -131,12 +133,28 @@ class S3:
             prefix: what keys begin with.
             deep: also those with a slash after it.
         """
+        for path, each in self.entries(prefix, deep):
+            yield path, each["Size"]
+
+    def entries(self, prefix: S3Path, deep: bool = False) -> Iterator[tuple[S3Path, dict[str, Any]]]:
+        """What `list` gives, with all that the store says of each: `Size`, `ETag`, `LastModified`."""
         asked: dict[str, Any] = {"Prefix": prefix.key, "MaxKeys": PAGE} | ({} if deep else {"Delimiter": "/"})
         token: dict[str, Any] = {}
         while True:
             answer = self.ask("list_objects_v2", S3Path(prefix.bucket, ""), "listing it", **asked, **token)
             for each in answer.get("Contents", ()):
-                yield S3Path(prefix.bucket, each["Key"]), each["Size"]
+                yield S3Path(prefix.bucket, each["Key"]), each
+            if not answer.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def folders(self, prefix: S3Path) -> Iterator[str]:
+        """What stands between a prefix and the next slash, of all keys that have one, in order."""
+        asked: dict[str, Any] = {"Prefix": prefix.key, "MaxKeys": PAGE, "Delimiter": "/"}
+        token: dict[str, Any] = {}
+        while True:
+            answer = self.ask("list_objects_v2", S3Path(prefix.bucket, ""), "listing it", **asked, **token)
+            yield from (each["Prefix"][len(prefix.key) : -1] for each in answer.get("CommonPrefixes", ()))
             if not answer.get("IsTruncated"):
                 return
             token = {"ContinuationToken": answer["NextContinuationToken"]}
@@ -149,6 +167,27 @@ class S3:
         except DataError:
             return False
         return True
+
+    def unfinished(self, prefix: S3Path) -> Iterator[tuple[S3Path, str, datetime]]:
+        """Uploads in parts below a prefix that nobody has ended or given up: the object, the upload's id, when it began."""
+        asked: dict[str, Any] = {"Prefix": f"{prefix.key}/" if prefix.key else ""}
+        mark: dict[str, Any] = {}
+        while True:
+            answer = self.ask("list_multipart_uploads", S3Path(prefix.bucket, ""), "listing its uploads", **asked, **mark)
+            for each in answer.get("Uploads", ()):
+                yield S3Path(prefix.bucket, each["Key"]), each["UploadId"], each["Initiated"]
+            if not answer.get("IsTruncated"):
+                return
+            mark = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+    def unfinished_bytes(self, path: S3Path, upload_id: str) -> int:
+        """Bytes that the parts of an upload take (of the first thousand parts)."""
+        parts = self.ask("list_parts", path, "listing the parts of an upload", UploadId=upload_id)
+        return sum(each["Size"] for each in parts.get("Parts", ()))
+
+    def abort(self, path: S3Path, upload_id: str) -> None:
+        """Give up an upload; its parts go."""
+        self.ask("abort_multipart_upload", path, "giving up its upload", UploadId=upload_id)
 
     def delete(self, path: S3Path) -> None:
         """Remove an object; it need not be there."""
@@ -195,6 +234,11 @@ class S3:
     def _explained(self, path: S3Path, doing: str, error: boto.ClientError) -> IptError:
         status, code = _status(error), _code(error)
         said = _said(error)
+        if _full(error):
+            return NoRoomError(
+                f"{path}: {doing}: {self.endpoint} says {said}: the store is full, or the quota of the bucket or of its owner "
+                f"is used up. Make room (`ipt-platform gc` removes what nobody needs of runs) or raise the quota; {HELP}."
+            )
         if code == "NoSuchBucket":
             return NotFoundError(f"{path}: there is no bucket '{path.bucket}' at {self.endpoint}.")
         if status == 404:
@@ -240,13 +284,24 @@ BUSY = frozenset(
 )
 """Errors that pass, whatever the HTTP status they come with."""
 
+FULL = frozenset(
+    {
+        "InsufficientStorage",
+        "NoSpaceLeftOnDevice",
+        "QuotaExceeded",
+        "XMinioAdminBucketQuotaExceeded",
+        "XMinioStorageFull",
+    }
+)
+"""What stores say that take no more: Ceph and others a quota with HTTP 403, MinIO with 400, and a full disk with 507."""
+
 
 def passing(error: Exception) -> str:
     """Why an error may pass when the request is sent again, in a few words; empty where it will not."""
     match error:
         case boto.ClientError():
             busy = _status(error) >= 500 or _status(error) == 429 or _code(error) in BUSY
-            return f"it said {_said(error)}" if busy else ""
+            return f"it said {_said(error)}" if busy and not _full(error) else ""
         case boto.ConnectTimeoutError() | boto.ReadTimeoutError():
             return "it did not answer in time"
         case boto.SSLError():
@@ -332,6 +387,10 @@ def _status(error: boto.ClientError) -> int:
 
 def _code(error: boto.ClientError) -> str:
     return re.sub(r"[^\w.]", "", error.response.get("Error", {}).get("Code", ""))
+
+
+def _full(error: boto.ClientError) -> bool:
+    return _status(error) == 507 or _code(error) in FULL
 
 
 def _said(error: boto.ClientError) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.checkpoint.load import merged_for
@@ -30,14 +31,24 @@ def evaluate_together(
     protocol: str,
     workers: Workers,
     on_item: OnItem,
+    device: torch.device | None = None,
 ) -> SetScores:
     """Measure every task on every set; each worker measures its share and all get the same result, or the same error.
+
+    Args:
+        model: what restores.
+        testsets: the sets.
+        tasks: the tasks.
+        protocol: how it is measured.
+        workers: who measures together.
+        on_item: called after each picture.
+        device: where pictures are restored; None: where the model lies.
 
     Raises:
         DataError: a picture does not decode.
         TrainingError: the model gives values that are not finite.
     """
-    device = next(model.parameters()).device
+    device = device or next(model.parameters()).device
 
     def restore_fn_of(task: str) -> RestoreFn:
         restorer = merged_for(model, task).to(device)
@@ -72,7 +83,9 @@ def sample_writer(run: RunDir, step: int, per_task: int) -> OnItem:
         folder.mkdir(parents=True, exist_ok=True)
         name = sample_name(testset, task, item.key)
         picture = triptych(item.degraded, restored, item.clean, scores["psnr_input"], scores["psnr"])
-        replace_file(folder / f"{name}.png", picture)
-        replace_file(folder / f"{name}.json", json.dumps(item.params).encode() + b"\n")
+        for suffix, data in (("png", picture), ("json", json.dumps(item.params).encode() + b"\n")):
+            path = folder / f"{name}.{suffix}"
+            replace_file(path, data)
+            run.keep(path)
 
     return write

@@ -26,10 +26,10 @@ from ipt_platform.observe.events import utc_now
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.registry.pack import load_bias, read_pack
 from ipt_platform.restore.model import find_weights
-from ipt_platform.spec.job import FinetuneJob
+from ipt_platform.spec.job import FinetuneJob, TrainJob
 from ipt_platform.spec.load import LoadedJob
 from ipt_platform.spec.words import did_you_mean
-from ipt_platform.storage.paths import S3Path, any_path
+from ipt_platform.storage.paths import AnyPath, S3Path, any_path, from_base
 from ipt_platform.train.layout import bias_layout
 
 Found = TypeVar("Found")
@@ -89,6 +89,25 @@ def find_frozen(loaded: LoadedJob, base: Path) -> Frozen:
     return Frozen(found, asked(where, lambda: starting_bias(job, found, base)))
 
 
+def find_beginning(loaded: LoadedJob, base: Path) -> FoundBackbone:
+    """The backbone whose weights a training begins with.
+
+    Raises:
+        SpecError: it cannot be used, or is of another kind; with the line that names it.
+    """
+    job, document = loaded.job, loaded.document
+    assert isinstance(job, TrainJob)
+    assert job.start is not None
+    try:
+        found = backbone_at(job.start, from_base(base, job.storage), base)
+    except (NotFoundError, CheckpointError, PackError) as error:
+        raise SpecError([document.problem(("start",), str(error))]) from error
+    if found.name != job.model.backbone:
+        message = f"it is of the kind {found.name}, and the job trains {job.model.backbone}; name that as model.backbone"
+        raise SpecError([document.problem(("start",), message)])
+    return found
+
+
 def find_backbone(job: FinetuneJob, base: Path) -> FoundBackbone:
     """The backbone that a job names: of a pack, of a checkpoint, or of the newest usable checkpoint of a run.
 
@@ -96,10 +115,10 @@ def find_backbone(job: FinetuneJob, base: Path) -> FoundBackbone:
         NotFoundError: there is no such run, checkpoint or pack.
         CheckpointError, PackError: it is damaged.
     """
-    return backbone_at(job.backbone, base / job.storage, base)
+    return backbone_at(job.backbone, from_base(base, job.storage), base)
 
 
-def backbone_at(named: str, storage: Path, base: Path) -> FoundBackbone:
+def backbone_at(named: str, storage: AnyPath, base: Path) -> FoundBackbone:
     """The backbone of a run (by id or folder), of a checkpoint or of a backbone pack.
 
     Args:
@@ -115,7 +134,7 @@ def backbone_at(named: str, storage: Path, base: Path) -> FoundBackbone:
         if is_backbone(place):
             backbone, info = load_backbone(place)
             return FoundBackbone(BiasedModel(backbone, {}), info.name, {**info.lineage, "source": str(place.absolute())})
-        known = place if place.is_dir() and not (storage / named).is_dir() else named
+        known = place if place.is_dir() and not (isinstance(storage, Path) and (storage / named).is_dir()) else named
         checkpoint = find_weights(storage, str(known)).checkpoint.absolute()
         verify(checkpoint)
         state = read_state(checkpoint)
@@ -162,12 +181,20 @@ def keep_frozen(frozen: Frozen, run: RunDir, clock: Callable[[], datetime] = utc
     if frozen.start is not None:
         tensors = {name: value.contiguous() for name, value in frozen.start.items()}
         replace_file(run.start, safetensors.torch.save(tensors))
-    found, created = frozen.found, clock().isoformat(timespec="milliseconds")
+    keep_backbone(frozen.found, run.backbone, clock)
+
+
+def keep_backbone(found: FoundBackbone, folder: Path, clock: Callable[[], datetime] = utc_now) -> None:
+    """Copy a backbone into a run.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
     try:
-        write_backbone(run.backbone, found.model.backbone, found.name, found.lineage, created)
+        write_backbone(folder, found.model.backbone, found.name, found.lineage, clock().isoformat(timespec="milliseconds"))
     except RefusedError:
         # Another submission of the same run was faster, with the same job.
-        if not is_backbone(run.backbone):
+        if not is_backbone(folder):
             raise
 
 

@@ -16,15 +16,17 @@ from ipt_platform.restore.work import restore_plan
 from ipt_platform.spec.checks import warnings
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.draws import open_pairs
-from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob, RestoreJob
+from ipt_platform.spec.job import EvaluateJob, FinetuneJob, LearningJob, RestoreJob
 from ipt_platform.spec.registered import FOLDER
 from ipt_platform.spec.task import load_task
+from ipt_platform.spec.workers import most
 from ipt_platform.storage.paths import AnyPath
 from ipt_platform.train.frozen import find_backbone
 from ipt_platform.train.layout import bias_layout
+from ipt_platform.train.shape import counts_of
 
 
-def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
+def resolve_plan(job: EvaluateJob | RestoreJob | LearningJob, base: Path = Path()) -> dict[str, Any]:
     """What the job will do, as plain values (JSON).
 
     Args:
@@ -33,10 +35,11 @@ def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
 
     Returns:
         `kind`, `name`, `warnings` and `sets`; for a training job also `mode`, `backbone`, `steps`, `samples` (images drawn),
-        `crops`, `epochs`, `stages`, `parameters` (`backbone`, and `bias` by task, empty in mode mixed), `workers`, `shards` and
-        `images` (how many they hold), and `pairs` by task that reads some (`shards`, `images`, and `epochs` over them); for a
-        finetune `source` and `fingerprint` of the backbone too; for an evaluation `checkpoint`, `tasks` and `protocol`; for a
-        job that restores, no `sets` but what `restore.work.restore_plan` gives.
+        `crops`, `epochs`, `stages`, `parameters` (`backbone`, and `bias` by task, empty in mode mixed), `workers` (the
+        most), `possible_workers` (every number), `shards` and `images` (how many they hold), and `pairs` by task that reads
+        some (`shards`, `images`, and `epochs` over them); for a finetune `source` and `fingerprint` of the backbone too; for an
+        evaluation `checkpoint`, `tasks` and `protocol`; for a job that restores, no `sets` but what `restore.work.restore_plan`
+        gives.
 
     Raises:
         SpecError: Shards or sets went missing since the job was checked, or a task's shards hold no pairs.
@@ -72,7 +75,8 @@ def resolve_plan(job: AnyJob, base: Path = Path()) -> dict[str, Any]:
             "crops": sum(stage["steps"] * stage["crops"] for stage in stages),
             "epochs": round(samples / images, 2) if images else 0.0,
             "stages": stages,
-            "workers": job.cluster.workers,
+            "workers": most(job.cluster.workers),
+            "possible_workers": list(counts_of(job)),
             "shards": shards,
             "images": images,
             "pairs": pairs,
@@ -92,7 +96,7 @@ def plan_stages(job: LearningJob) -> list[dict[str, Any]]:
                 "steps": stage.steps,
                 "patch": stage.patch,
                 "images": stage.images,
-                "images_per_worker": stage.images // job.cluster.workers,
+                "images_per_worker": stage.images // most(job.cluster.workers),
                 "crops": sum(crops.values()),
                 "crops_by_task": crops,
             }

@@ -6,57 +6,42 @@ Ray (`worker.py`), a test or a benchmark says which worker this is and where its
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from ipt_platform.checkpoint.files import Verified, commit, newest, prune
-from ipt_platform.checkpoint.state import load_training_state, state_files
+from ipt_platform.checkpoint.state import state_files
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
-from ipt_platform.errors import CancelledRunError, RefusedError, TrainingError
+from ipt_platform.errors import CancelledRunError, IptError, PreemptedError, RefusedError, TrainingError
 from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.evaluate.testset import frozen_task, open_testsets
 from ipt_platform.model.counts import count_parameters
+from ipt_platform.observe.checkpoints import step_of
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.metrics_log import append_metrics
-from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import FinetuneJob, LearningJob
+from ipt_platform.train.batches import batch_maker
 from ipt_platform.train.evaluation import SetScores, evaluate_together, mean_psnr, sample_writer
-from ipt_platform.train.group import Workers
+from ipt_platform.train.keeping import Keeping
 from ipt_platform.train.loop import Interval, run_steps
 from ipt_platform.train.packs import keep_packs, packs_of
+from ipt_platform.train.place import Place
 from ipt_platform.train.samples import SampleCount
 from ipt_platform.train.schedule import learning_rate_factor
-from ipt_platform.train.setup import batch_maker, beginning_of, schedule_of, step_settings
+from ipt_platform.train.setup import beginning_of, step_settings
+from ipt_platform.train.shape import schedule_of
+from ipt_platform.train.sharding import ShardedModel, is_sharded
 from ipt_platform.train.step import Stepper
+from ipt_platform.train.surroundings import ON_ITS_OWN, Surroundings
+from ipt_platform.train.whole import whole_model
 
 log = logging.getLogger(__name__)
 
 OpenStream = Callable[[BatchMaker, int, int], Iterator[Batch]]
 """Batches of a maker from one step up to another."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a session runs.
-
-    Attributes:
-        run: the run it belongs to.
-        attempt: the start of the run it belongs to.
-        base: what relative paths of the job are relative to.
-        workers: which of the workers it is.
-        device: where its model lies.
-    """
-
-    run: RunDir
-    attempt: int
-    base: Path
-    workers: Workers
-    device: torch.device
 
 
 class Session:
@@ -68,6 +53,7 @@ class Session:
         open_stream: the carrier.
         wrap: makes what is called in training from the plain model (DDP).
         clock: seconds, for durations.
+        surroundings: who watches over it.
 
     Raises:
         CheckpointError: a usable checkpoint was made by another model.
@@ -82,46 +68,65 @@ class Session:
         open_stream: OpenStream,
         wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
         clock: Callable[[], float] = time.perf_counter,
+        surroundings: Surroundings = ON_ITS_OWN,
     ):
-        self.job, self.place, self.open_stream, self.clock = job, place, open_stream, clock
+        self.job, self.place, self.clock = job, place, clock
+        self.surroundings = surroundings
         self.schedule = schedule_of(job)
         self.total = self.schedule.total_steps
         self.maker = batch_maker(job, place.base, place.workers.rank, place.workers.world, place.run.tasks)
+        self.samples = SampleCount()
+        self.new_samples = SampleCount()
+        self.refused = self.last_bad = ""
+        self.leaving: IptError | None = None
+        self.evaluation_due = False
+        # What is written in between stays on this machine, or says itself whose it is.
+        self.fence = place.run.fence(place.attempt, fresh=False)
+        self.keeping = Keeping(place, job.checkpoint, self.fence, self._event, surroundings.alive)
+        self.stage = -1
+        self.began = clock()
+        found = self.keeping.find()
+        # Before the model is built: a carrier may begin to work meanwhile.
+        self.stream = open_stream(self.maker, step_of(found), self.total)
         self.tasks = [frozen_task(task, base=place.base, registered=place.run.tasks) for task in job.tasks]
         self.testsets = open_testsets(job.evaluate.sets, place.base, self.tasks)
         self.beginning = beginning_of(job, place.run, place.device)
         self.state = self.beginning.state
-        self.best: dict[str, float] = {}
-        self.samples = SampleCount()
-        self.new_samples = SampleCount()
-        self.stop_reason = self.refused = self.last_bad = ""
-        self.evaluation_due = False
-        self.verified = Verified()
-        self.fence = place.run.fence(place.attempt)
-        self.stage = -1
-        self.began = clock()
-        self._resume()
+        self._resume(found)
         model = torch.compile(self.state.model) if job.train.compile else self.state.model
         assert isinstance(model, nn.Module)
-        self.stepper = Stepper(self.state, step_settings(job), wrap(model), place.device, place.workers)
+        forward = ShardedModel(self.state.model) if is_sharded(self.state.model) else wrap(model)
+        self.stepper = Stepper(self.state, step_settings(job), forward, place.device, place.workers)
 
     def train(self) -> dict[str, Any]:
-        """Train to the end.
+        """Train to the end; what a run on S3 has committed is there then.
 
         Returns:
             The content of report.json.
 
         Raises:
             CancelledRunError: somebody asked to stop; a checkpoint was committed.
+            PreemptedError: machines are about to be taken away; a checkpoint was committed.
             TrainingError: a loss was not finite, or more samples were bad than the job allows.
             RefusedError: a newer attempt owns the run.
+            InfrastructureError: S3 failed for longer than the job allows; what was committed last is on this machine.
         """
+        diverged = False
+        try:
+            return self._train()
+        except TrainingError:
+            diverged = True  # what was committed before shall be there, and the reason to give is this one
+            raise
+        finally:
+            self.keeping.end(wait=diverged)
+
+    def _train(self) -> dict[str, Any]:
         if self.evaluation_due and self.state.step < self.total:
             self.milestone()
         finished = run_steps(
             self.state,
             self.stepper,
-            self.open_stream(self.maker, self.state.step, self.total),
+            self.stream,
             self._set_rates,
             self,
             total=self.total,
@@ -131,16 +136,17 @@ class Session:
             clock=self.clock,
         )
         if not finished:
-            self._commit()
-            raise CancelledRunError(self.stop_reason)
+            assert self.leaving
+            self._commit_and_leave(self.leaving)
         scores = self._evaluate()
-        self._commit()
+        self._commit(last=True)
         report = self._report(scores)
         if self.place.workers.first:
             packs = self._packs(scores)
-            with self.fence():
+            with self.place.run.fence(self.place.attempt)():
                 keep_packs(self.place.run, packs)
                 write_report(self.place.run.report, report)
+                self.place.run.keep_results()
                 done = f"all {self.total} steps were done"
                 append_event(self.place.run, "finished", self.place.attempt, step=self.total, reason=done)
         return report
@@ -149,6 +155,7 @@ class Session:
 
     def batch(self, batch: Batch) -> None:
         """Name bad samples, and count them for the next time that the workers talk."""
+        self.surroundings.alive()
         self.new_samples += SampleCount.of(batch)
         for bad in batch.bad:
             self.last_bad = f"{bad.shard}: {bad.name}: {bad.reason.rstrip('.')}"
@@ -185,21 +192,23 @@ class Session:
 
     def milestone(self) -> None:
         """Evaluate and commit where the job says so, and commit what is the best so far."""
-        best = self.best
+        best = self.keeping.best
         if self.job.evaluate.every and self.state.step % self.job.evaluate.every == 0:
             self._evaluate()
-        if self.state.step % self.job.checkpoint.every == 0 or self.best is not best:
+        if self.state.step % self.job.checkpoint.every == 0 or self.keeping.best is not best:
             self._commit()
 
     def should_stop(self) -> bool:
-        """Whether somebody asked this attempt to stop, or took its run over; the first worker looks, all hear."""
+        """Whether to make room, for a person or for machines that go, or because the run was taken over.
+
+        The first worker looks, all hear.
+        """
         workers = self.place.workers
-        asked = self.place.run.stop_requested(self.place.attempt) if workers.first else None
-        asked, refused = workers.from_first((asked, self.refused))
+        self.refused = self.refused or self.keeping.refused()
+        self.leaving, refused = workers.from_first((self._asked() if workers.first else None, self.refused))
         if refused:
             raise RefusedError(refused)
-        self.stop_reason = asked or ""
-        return bool(asked)
+        return self.leaving is not None
 
     # Between steps
 
@@ -216,6 +225,20 @@ class Session:
                 "Run `ipt-platform data verify` on the shards."
             )
 
+    def _asked(self) -> IptError | None:
+        """Why this worker should leave, as far as it knows; a person's wish comes first."""
+        if (reason := self.place.run.stop_requested(self.place.attempt)) is not None:
+            return CancelledRunError(reason)
+        notice = self.surroundings.notice()
+        return PreemptedError(notice) if notice is not None else None
+
+    def _commit_and_leave(self, why: IptError) -> NoReturn:
+        """Commit a checkpoint, then raise."""
+        self._commit(last=True)
+        if isinstance(why, PreemptedError):
+            self._event("preempted", step=self.state.step, reason=str(why))
+        raise why
+
     def _set_rates(self, step: int) -> None:
         number = self.schedule.locate(step).number
         if number != self.stage:
@@ -231,27 +254,28 @@ class Session:
         """Measure the sets, and see whether this is the best so far.
 
         Raises:
-            CancelledRunError: somebody asked to stop; a checkpoint was committed, and who goes on from it evaluates first.
+            CancelledRunError, PreemptedError: it has to stop; a checkpoint was committed, and who goes on from it evaluates
+                first.
         """
         if not self.testsets:
             return {}
         try:
             scores = evaluate_together(
-                self.state.best_model,
+                whole_model(self.state.best_model, self.beginning.backbone),
                 self.testsets,
                 self.tasks,
                 self.job.evaluate.protocol,
                 self.place.workers,
                 self._measured,
+                self.place.device,
             )
-        except CancelledRunError:
+        except (CancelledRunError, PreemptedError) as error:
             self.evaluation_due = True
-            self._commit()
-            raise
+            self._commit_and_leave(error)
         self.evaluation_due = False
         mean = mean_psnr(scores)
-        if mean is not None and mean > self.best.get("psnr", float("-inf")):
-            self.best = {"step": self.state.step, "psnr": mean}
+        if mean is not None and mean > self.keeping.best.get("psnr", float("-inf")):
+            self.keeping.best = {"step": self.state.step, "psnr": mean}
         if self.place.workers.first:
             line = {"attempt": self.place.attempt, "step": self.state.step, "evaluation": scores}
             self._tell(lambda: append_metrics(self.place.run, line))
@@ -263,24 +287,15 @@ class Session:
 
         Pictures can take long, so each worker looks for itself; what one of them raises, all hear.
         """
+        self.surroundings.alive()
         sample_writer(self.place.run, self.state.step, self.job.train.samples)(*item)
-        if asked := self.place.run.stop_requested(self.place.attempt):
-            raise CancelledRunError(asked)
+        if leaving := self._asked():
+            raise leaving
 
-    def _commit(self) -> None:
-        """The first worker commits a checkpoint; the others wait for it, and are refused together with it."""
+    def _commit(self, last: bool = False) -> None:
+        """Commit a checkpoint (`Keeping.commit`)."""
         self._count_samples()
-        refused = None
-        if self.place.workers.first:
-            try:
-                self._write_checkpoint()
-            except RefusedError as error:
-                refused = str(error)
-        if refused := self.place.workers.from_first(refused):
-            raise RefusedError(refused)
-
-    def _write_checkpoint(self) -> None:
-        state, run = self.state, self.place.run
+        state = self.state
         files = state_files(
             state.model,
             state.average,
@@ -293,42 +308,20 @@ class Session:
                 "waited": state.waited,
                 "images": state.images,
                 "samples": self.samples.to_dict(),
-                "best": self.best,
+                "best": self.keeping.best,
                 "evaluation_due": self.evaluation_due,
             },
         )
-        commit(run.checkpoints, state.step, files, self.fence, self.place.attempt)
-        self._event("checkpoint", step=state.step)
-        best = {int(self.best["step"])} if self.best else ()
-        prune(run.path, self.job.checkpoint.keep, best, self.fence, self.verified)
+        self.keeping.commit(state.step, files, last)
 
-    def _resume(self) -> None:
-        workers, run = self.place.workers, self.place.run
-        found = newest(run.path) if workers.first else None
-        found = workers.from_first(found)
-        assert found is not None
-        checkpoint, damaged = found
-        for path, reason in damaged:
-            log.warning("checkpoint %s is not usable: %s", path, reason)
-            self._event("checkpoint-damaged", checkpoint=path.name, reason=reason)
+    def _resume(self, checkpoint: Path | None) -> None:
         if checkpoint is None:
             self._event("started", step=0)
             return
-        state, beginning = self.state, self.beginning
-        saved = load_training_state(
-            checkpoint,
-            state.model,
-            state.average,
-            state.optimizer,
-            backbone=beginning.backbone,
-            frozen=beginning.frozen,
-        )
-        progress = saved["progress"]
-        state.step, state.images = saved["step"], progress["images"]
-        state.seconds, state.waited = progress["seconds"], progress["waited"]
-        self.samples, self.best = SampleCount.from_dict(progress["samples"]), progress["best"]
+        progress = self.keeping.load(checkpoint, self.beginning)
+        self.samples = SampleCount.from_dict(progress["samples"])
         self.evaluation_due = progress.get("evaluation_due", False)
-        self._event("resumed", step=state.step, checkpoint=checkpoint.name)
+        self._event("resumed", step=self.state.step, checkpoint=checkpoint.name)
 
     def _report(self, scores: SetScores) -> dict[str, Any]:
         state = self.state

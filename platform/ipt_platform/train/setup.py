@@ -1,81 +1,21 @@
 """From a job to the parts of its training."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 
-from ipt_platform.data.ahead import Ahead, processes_of
-from ipt_platform.data.pairs import BatchMaker, PairedDraw, TaskDraw, largest_room
-from ipt_platform.data.plan import Plan, Schedule, Stage
-from ipt_platform.data.reader import ShardSet
+from ipt_platform.checkpoint.backbone import load_backbone
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.spec.dataset import find_shards
-from ipt_platform.spec.draws import draw_of
 from ipt_platform.spec.job import FinetuneJob, LearningJob, TrainJob
-from ipt_platform.spec.parts import DataSpec, OptimizerSpec
+from ipt_platform.spec.parts import OptimizerSpec
 from ipt_platform.train.frozen import open_frozen
-from ipt_platform.train.layout import bias_layout
+from ipt_platform.train.layout import bias_layout, replaced_weights
+from ipt_platform.train.sharding import shard
 from ipt_platform.train.state import TrainState, bias_state, new_state
 from ipt_platform.train.step import StepSettings
-
-
-def schedule_of(job: LearningJob) -> Schedule:
-    """The stages of a job."""
-    return Schedule(tuple(Stage(stage.steps, stage.patch, stage.images) for stage in job.train.stages))
-
-
-def ahead_of(job: LearningJob) -> Ahead:
-    """How far the stream of one worker runs ahead of it."""
-    weights = {name: use.weight for name, use in job.tasks.items()}
-    room = largest_room(schedule_of(job), weights, job.cluster.workers)
-    return Ahead.of(room, processes_of(job.data.cpus), job.data.prefetch)
-
-
-def draws_of(job: LearningJob, base: Path, registered: Path | None = None) -> list[TaskDraw | PairedDraw]:
-    """What each task of a job takes from each picture, or from pairs of its own; relative paths are relative to `base`."""
-    cache = job.data.s3_cache_mb * 1_000_000
-    return [draw_of(name, use.weight, use.params, base, cache, registered) for name, use in job.tasks.items()]
-
-
-def batch_maker(job: LearningJob, base: Path, rank: int, world: int, registered: Path | None = None) -> BatchMaker:
-    """What makes the batches of one worker.
-
-    Args:
-        job: the job.
-        base: what relative paths in it are relative to.
-        rank: of the worker.
-        world: number of workers.
-        registered: folder of the registered tasks that the job was given with, if there may be some.
-
-    Raises:
-        SpecError: shards of pairs are missing, or hold none.
-        DataError: there are no shards, or an index is missing or does not match its shard.
-    """
-    draws = draws_of(job, base, registered)
-    # without photographs every task reads pairs, and the maker reads no pictures of its own
-    shards = _photographs(job.data, base) or _pairs_of(draws)
-    return BatchMaker(
-        shards=shards,
-        plan=Plan(job.seed, shards.images),
-        schedule=schedule_of(job),
-        draws=draws,
-        seed=job.seed,
-        rank=rank,
-        world=world,
-    )
-
-
-def _photographs(data: DataSpec, base: Path) -> ShardSet | None:
-    return ShardSet.open(find_shards(data.shards, base), data.s3_cache_mb * 1_000_000) if data.shards else None
-
-
-def _pairs_of(draws: Sequence[TaskDraw | PairedDraw]) -> ShardSet:
-    """The pairs of the first task that has some."""
-    return next(draw.shards for draw in draws if isinstance(draw, PairedDraw))
 
 
 def model_of(job: TrainJob) -> BiasedModel:
@@ -85,6 +25,8 @@ def model_of(job: TrainJob) -> BiasedModel:
     if job.train.mode == "mixed":
         return BiasedModel(backbone, {})
     layout = bias_layout(backbone, job.model.bias)
+    for name in replaced_weights(backbone, job.model.bias):
+        backbone.get_parameter(name).requires_grad_(False)
     return BiasedModel(backbone, {task: TaskBias(backbone, layout) for task in job.tasks})
 
 
@@ -107,10 +49,10 @@ def beginning_of(job: LearningJob, run: RunDir, device: torch.device) -> Beginni
     """What a job trains; that of a finetune lies in its run.
 
     Raises:
-        NotFoundError, PackError: the run of a finetune does not hold its backbone.
+        NotFoundError, PackError: the run does not hold the backbone that it begins with.
     """
     if isinstance(job, TrainJob):
-        return Beginning(state_of(job, model_of(job), device), job.model.backbone)
+        return Beginning(state_of(job, _with_start(job, model_of(job), run), device), job.model.backbone)
     model, info = open_frozen(job, run)
     optimizer = job.train.optimizer
     state = bias_state(
@@ -123,17 +65,27 @@ def beginning_of(job: LearningJob, run: RunDir, device: torch.device) -> Beginni
     return Beginning(state, info.name, info.fingerprint)
 
 
+def _with_start(job: TrainJob, model: BiasedModel, run: RunDir) -> BiasedModel:
+    """The model with the weights that its job begins with."""
+    if job.start:
+        backbone, _ = load_backbone(run.beginning)
+        model.backbone.load_state_dict(backbone.state_dict())
+    return model
+
+
 def state_of(job: TrainJob, model: BiasedModel, device: torch.device) -> TrainState:
     """The state at step 0 of a job that trains this model."""
     optimizer = job.train.optimizer
+    sharded = job.train.sharding == "fsdp"
     return new_state(
-        model.to(device),
+        model if sharded else model.to(device),
         lr=optimizer.lr,
         bias_lr=optimizer.bias_lr,
         weight_decay=optimizer.weight_decay,
         bias_weight_decay=optimizer.bias_weight_decay,
         betas=optimizer.betas,
         average=job.train.ema is not None,
+        shard=partial(shard, device=device) if sharded else None,
     )
 
 

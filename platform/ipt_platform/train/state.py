@@ -1,6 +1,7 @@
 """What training changes, all of it: weights, biases, their averages, the optimizer and the number of steps done."""
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from ipt_platform.model.bias import BiasedModel
+from ipt_platform.train.sharding import local
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -50,14 +52,17 @@ def new_state(
     bias_weight_decay: float,
     betas: tuple[float, float],
     average: bool,
+    shard: Callable[[Sequence[BiasedModel]], None] | None = None,
 ) -> TrainState:
-    """The state at step 0 of a model that lies on its device."""
-    groups: list[dict[str, Any]] = [
-        {"name": "weights", "params": list(model.backbone.parameters()), "lr": lr, "weight_decay": weight_decay}
-    ]
+    """The state at step 0 of a model that lies on its device, or that `shard` brings there together with its average."""
+    copied = frozen_copy(model) if average else None
+    if shard:
+        shard([each for each in (model, copied) if each is not None])
+    learning = [weight for weight in model.backbone.parameters() if weight.requires_grad]
+    groups: list[dict[str, Any]] = [{"name": "weights", "params": learning, "lr": lr, "weight_decay": weight_decay}]
     if biases := list(model.biases.parameters()):
         groups.append({"name": "biases", "params": biases, "lr": bias_lr, "weight_decay": bias_weight_decay})
-    return _state(model, groups, betas, frozen_copy(model) if average else None)
+    return _state(model, groups, betas, copied)
 
 
 def bias_state(
@@ -98,4 +103,4 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
     weight = 1 - min(decay, (1 + step) / (10 + step))
     pairs = zip(average.parameters(), model.parameters(), strict=True)
     moving = [pair for pair in pairs if pair[1].requires_grad]
-    torch._foreach_lerp_([own for own, _ in moving], [new for _, new in moving], weight)
+    torch._foreach_lerp_([local(own) for own, _ in moving], [local(new) for _, new in moving], weight)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.errors import TrainingError
 from ipt_platform.train.group import ALONE, Workers
+from ipt_platform.train.sharding import ShardedModel
 from ipt_platform.train.state import TrainState, update_average
 
 Forward = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -53,7 +55,7 @@ class Stepper:
     Args:
         state: what is trained.
         settings: how.
-        forward: the model as it is to be called: `state.model` itself, or that wrapped for DDP or compiled.
+        forward: the model as it is to be called: `state.model` itself, or that wrapped for DDP, sharded or compiled.
         device: where the state lies.
         workers: who takes this step together; needed only to name what went wrong in another worker.
     """
@@ -77,10 +79,13 @@ class Stepper:
         state, settings = self.state, self.settings
         state.optimizer.zero_grad(set_to_none=True)
         parts = split(batch_tensors(batch, self.device), settings.accumulate)
-        if settings.apart and self.forward is state.model:
+        shares = self._shares(batch)
+        if self._one_by_one():
             # What is kept for one task's gradients is gone before the next task begins.
             parts = [{task: pair} for part in parts for task, pair in part.items()]
-        losses = [self._backward(part, last=part is parts[-1]) for part in parts]
+        losses = [self._backward(part, shares, last=part is parts[-1]) for part in parts]
+        if isinstance(self.forward, ShardedModel):
+            self.forward.average_biases()
         loss = {task: sum(float(each[task]) for each in losses if task in each) / settings.accumulate for task in batch.tasks}
         norms = {group["name"]: self._clip(group) for group in state.optimizer.param_groups}
         self._check_finite(loss, norms, batch)
@@ -90,19 +95,30 @@ class Stepper:
         weights = norms.pop("weights", 0.0)
         return StepResult(loss, weights, math.hypot(*norms.values()))
 
-    def _backward(self, part: Mapping[str, tuple[Tensor, Tensor]], last: bool) -> dict[str, Tensor]:
-        """Gradients of one part: of the mean over all its crops, so that a task weighs as much as it has crops; where tasks are
-        apart, of each task's own mean.
+    def _shares(self, batch: Batch) -> dict[str, float]:
+        """How much each task weighs: as much as it has crops, so that the loss is the mean over all of them; where tasks are
+        apart, each has a loss of its own.
         """
+        crops = {task: len(clean) for task, (_, clean) in batch.tasks.items()}
+        return {task: 1.0 if self.settings.apart else count / sum(crops.values()) for task, count in crops.items()}
+
+    def _one_by_one(self) -> bool:
+        """Whether one task's gradients can be had before the next task begins; DDP averages once, and compilers want it all."""
+        if isinstance(self.forward, ShardedModel):
+            return bool(self.state.model.biases)
+        return self.settings.apart and self.forward is self.state.model
+
+    def _backward(
+        self, part: Mapping[str, tuple[Tensor, Tensor]], shares: Mapping[str, float], last: bool
+    ) -> dict[str, Tensor]:
+        """Gradients of one part."""
         settings = self.settings
         error_of = LOSSES[settings.loss]
-        crops = sum(len(clean) for _, clean in part.values())
-        shares = {task: 1.0 if settings.apart else len(clean) / crops for task, (_, clean) in part.items()}
         with self._synchronized(last):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 restored = self.forward({task: degraded for task, (degraded, _) in part.items()})
             losses = {task: error_of(restored[task].float() - clean).mean() for task, (_, clean) in part.items()}
-            total = torch.stack([losses[task] * share for task, share in shares.items()]).sum()
+            total = torch.stack([loss * shares[task] for task, loss in losses.items()]).sum()
             # A loss may overflow while its gradients are finite. They are spoilt, so that all workers see it in the average.
             scale = torch.where(torch.isfinite(total), 1 / settings.accumulate, math.nan)
             (total * scale).backward()
@@ -116,7 +132,11 @@ class Stepper:
 
     def _clip(self, group: dict) -> float:
         clip = self.settings.grad_clip if group["name"] == "weights" else self.settings.bias_grad_clip
-        return float(nn.utils.clip_grad_norm_(group["params"], clip or float("inf"), foreach=True))
+        norm = nn.utils.get_total_norm([each.grad for each in group["params"] if each.grad is not None], foreach=True)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()  # of the gradient of which each worker has a share
+        nn.utils.clip_grads_with_norm_(group["params"], clip or float("inf"), norm, foreach=True)
+        return float(norm)
 
     def _check_finite(self, loss: Mapping[str, float], norms: Mapping[str, float], batch: Batch) -> None:
         # Gradients are averaged over workers before this, so all of them come to the same verdict without a message,

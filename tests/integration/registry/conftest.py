@@ -163,15 +163,6 @@ def made(tmp_path_factory) -> Place:
     return Place(folder, info)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small pictures on a busy machine: threads would wait for each other, and one gives the same numbers every time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def place(made, tmp_path, monkeypatch) -> Place:
     """A place of one's own, in which commands run."""
@@ -193,3 +184,8 @@ def do(capsys) -> Callable[..., tuple[int, Any, str]]:
         return int(end.value.code or 0), json.loads(printed.out) if printed.out else None, printed.err
 
     return call
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread(one_thread: None) -> None:
+    """Every test here computes with one."""

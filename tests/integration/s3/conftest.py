@@ -20,7 +20,15 @@ from ipt_platform.storage.paths import S3Path
 from ipt_platform.storage.s3 import S3, connect
 
 ERROR = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>as a test wants it</Message></Error>"
-ANSWERS = {"error": (500, "InternalError"), "busy": (503, "SlowDown"), "signature": (403, "SignatureDoesNotMatch")}
+ANSWERS = {
+    "error": (500, "InternalError"),
+    "busy": (503, "SlowDown"),
+    "full": (507, "XMinioStorageFull"),  # as MinIO says it
+    "quota": (403, "QuotaExceeded"),  # as Ceph's gateway says it
+    "denied": (403, "AccessDenied"),
+    "skewed": (403, "RequestTimeTooSkewed"),
+    "signature": (403, "SignatureDoesNotMatch"),
+}
 KEY_ID, SECRET = "AKIATESTONLY", "a-secret-that-is-nowhere-to-be-seen"
 NUMBERS = itertools.count()
 
@@ -42,9 +50,9 @@ class Request:
 
 
 class Proxy(ThreadingHTTPServer):
-    """Hands requests on. `fault` names what to do to one: answer with an "error", "busy" or "signature" of its own; "reset" the
+    """Hands requests on. `fault` names what to do to one: answer with an error of its own (one of `ANSWERS`); "reset" the
     connection, or break it in the middle of the body ("cut", "break"); be "silent"; "lose" the answer; send something
-    "corrupt" to the store; or ask it for the "whole" where a range was wanted.
+    "corrupt" to the store; or ask it for the "whole" where a range was wanted. `late` is called before an answer is handed on.
     """
 
     daemon_threads = True
@@ -54,6 +62,7 @@ class Proxy(ThreadingHTTPServer):
         self.store = store
         self.requests: list[Request] = []
         self.fault: Callable[[Request], str] = lambda request: ""
+        self.late: Callable[[Request], object] = lambda request: None
         self.over = threading.Event()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -106,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "corrupt":
             body = body[:-1] + bytes([body[-1] ^ 1])
         status, headers, data = self._ask_store(body, fault)
+        self.server.late(request)
         if fault == "lose":
             return self._break()
         return self._answer(status, headers, data, fault)

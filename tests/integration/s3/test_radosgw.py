@@ -25,6 +25,9 @@ from ipt_platform.data.pack import pack
 from ipt_platform.data.reader import ShardSet
 from ipt_platform.data.shards import expand_shards, verify
 from ipt_platform.errors import DataError, RefusedError, UsageError
+from ipt_platform.observe.checkpoints import newest_usable
+from ipt_platform.observe.status import run_status
+from ipt_platform.observe.storage import find_run
 from ipt_platform.storage.multipart import upload
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
@@ -256,17 +259,25 @@ def test_what_another_owns_is_refused_in_words(store):
     assert "there is no bucket 'nowhere-at-all'" in done.stderr
 
 
-def test_a_job_trains_through_ray_from_s3_as_from_a_disk(store, photos, workplace, weights):
+def test_a_job_trains_through_ray_from_s3_to_s3_as_from_a_disk_to_a_disk(store, workplace, weights, monkeypatch):
     done = command(store, "data", "pack", workplace.folder / "photos", store.url("set"))
     assert done.returncode == 0, done.stderr
     settings = ("data.carrier=ray", "train.stages.1.steps=2", "checkpoint.every=100")
-    near = workplace.submit("near", *settings)
-    workplace.environment |= store.environment
+    near = workplace.submit("on-a-disk", *settings)
+    cache = workplace.folder / "cache-radosgw"
+    workplace.environment |= store.environment | {"XDG_CACHE_HOME": str(cache)}
     store.proxy.fail_once("reset", lambda request: request.method == "GET")
-    far = workplace.submit("far", *settings, f"data.shards={store.url('set/*.tar')}")
+    places = (f"data.shards={store.url('set/*.tar')}", f"storage={store.url('runs')}")
+    far = workplace.submit("on-radosgw", *settings, *places)
 
     assert (near.wait(), far.wait()) == (0, 0), far.stderr
-    assert weights(workplace.run("far"), 8) == weights(workplace.run("near"), 8)
     assert store.proxy.count("GET", "/set/000000.tar") > 2
-    kept = [path for path in workplace.run("far").path.rglob("*") if path.is_file()]
+    kept = [path for path in cache.rglob("*") if path.is_file()]
     assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
+    shutil.rmtree(cache)  # another machine
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    run = find_run(store.url("runs"), "on-radosgw")
+    assert run_status(run).state == "finished"
+    newest, damaged = newest_usable(run)
+    assert (newest, damaged) == (run.checkpoints / "step-8", [])
+    assert weights(run, 8) == weights(workplace.run("on-a-disk"), 8)

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from ipt_platform.errors import DataError, InfrastructureError, NotFoundError, UsageError
+from ipt_platform.errors import DataError, InfrastructureError, NoRoomError, NotFoundError, UsageError
 from ipt_platform.storage import s3 as module
 from ipt_platform.storage.files import find, open_file, read_bytes, write_bytes
 
@@ -92,6 +92,23 @@ def test_what_will_not_pass_is_asked_once(store, shard):
     with pytest.raises(UsageError, match="SignatureDoesNotMatch"):
         store.s3.find(shard)
     assert len(store.proxy.requests) == 4
+    store.proxy.fault = lambda request: "skewed"
+    with pytest.raises(UsageError, match=r"RequestTimeTooSkewed .*: the clock of this machine is wrong; set it"):
+        store.s3.read(shard, 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("full", r"XMinioStorageFull \(HTTP 507\)"), ("quota", r"QuotaExceeded \(HTTP 403\)")]
+)
+def test_a_full_store_is_asked_once_and_told_from_one_that_denies(store, shard, fault, said):
+    store.proxy.fault = lambda request: fault
+
+    with pytest.raises(
+        NoRoomError, match=rf"writing it: {store.proxy.url} says {said}: the store is full, or the quota"
+    ) as caught:
+        store.s3.put(store.path("some/x"), DATA, new=True)
+    assert len(store.proxy.requests) == 1
+    assert caught.value.exit_code == 6
 
 
 def test_there_or_not_there(store, shard):

@@ -12,11 +12,15 @@ from ipt_platform.checkpoint.files import read_json
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.pack import pack
 from ipt_platform.errors import InfrastructureError
-from ipt_platform.observe.rundir import RunDir, create
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
 from ipt_platform.spec.dataset import resolve_set
 from ipt_platform.spec.job import JOB
 from ipt_platform.train.group import ALONE
-from ipt_platform.train.session import Place, Session
+from ipt_platform.train.place import Place
+from ipt_platform.train.session import Session
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FAULTS = ("", "error", "busy", "reset", "cut")
 CARD = """
@@ -34,14 +38,6 @@ def base(tmp_path_factory) -> Path:
             Image.fromarray(pixels).save(folder / f"{part}/p{seed}.png")
         pack(folder / part, folder / f"{part}-set", shard_size=8000)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(runs: Path, base: Path, shards: str, test: str) -> RunDir:

@@ -1,0 +1,42 @@
+"""What `gc` removes from a folder of runs."""
+
+from contextlib import nullcontext
+from datetime import timedelta
+
+from ipt_platform.checkpoint.files import commit
+from ipt_platform.observe.events import append_event, utc_now
+from ipt_platform.observe.garbage import find_garbage
+from ipt_platform.observe.storage import create
+
+
+def later():
+    return utc_now() + timedelta(days=2)
+
+
+def test_leavings_and_what_was_never_committed_go_once_they_are_a_day_old(tmp_path):
+    run = create(tmp_path, "r")
+    attempt = run.new_attempt()
+    append_event(run, "started", attempt)
+    for step in (1, 2):
+        commit(run.checkpoints, step, {"a.bin": b"12345"}, nullcontext, attempt)
+    (run.checkpoints / "step-2" / "COMMIT").unlink()
+    for name in (".tmp-step-3-abcd", ".old-step-1-abcd"):
+        (run.checkpoints / name).mkdir()
+        (run.checkpoints / name / "a.bin").write_bytes(b"123")
+
+    assert find_garbage(str(tmp_path)) == []
+    # the attempt is alive, so the step without COMMIT may still get it
+    names = [each.name.rpartition("/")[2] for each in find_garbage(str(tmp_path), clock=later)]
+    assert names == [".old-step-1-abcd", ".tmp-step-3-abcd"]
+    append_event(run, "failed", attempt, reason="r")
+    found = find_garbage(str(tmp_path), clock=later)
+    assert [(each.kind, each.name.rpartition("/")[2]) for each in found] == [
+        ("leavings", ".old-step-1-abcd"),
+        ("leavings", ".tmp-step-3-abcd"),
+        ("uncommitted", "step-2"),
+    ]
+    assert [each.bytes for each in found[:2]] == [3, 3]
+    for each in found:
+        each.remove()
+
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-1"]
