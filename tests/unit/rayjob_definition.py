@@ -98,7 +98,7 @@ def _structural(schema: Schema) -> Schema:
 
 @cache
 def _types() -> dict[str, Schema]:
-    """Kubernetes' types by their names alone; where a name is taken twice, that of a pod, a service or their parts."""
+    """What pods and services are made of, by the names of the types alone: in these packages none is taken twice."""
     types = json.loads((KUBERNETES / "_definitions.json").read_text())["$defs"]
     ours = ("io.k8s.api.core.v1.", "io.k8s.apimachinery.pkg.")
     return {name.rsplit(".", 1)[-1]: schema for name, schema in types.items() if name.startswith(ours)}
