@@ -65,3 +65,49 @@ def grouped(expr: str) -> set[str]:
     """Labels that an expression groups or matches by."""
     lists = re.findall(rf"\b(?:{'|'.join(MODIFIERS)})\s*\(([^)]*)\)", expr)
     return {name.strip() for each in lists for name in each.split(",") if name.strip()}
+
+
+SETS = {"and", "or", "unless"}
+COMPARISONS = {"==", "!=", "<=", ">=", "<", ">"}
+
+
+def operands(expr: str) -> list[str]:
+    """What a condition is made of, each part of which gives data whether the condition holds or not.
+
+    Operands of `and`, `or` and `unless` stand alone, comparisons say yes or no instead of filtering (`bool`), and what
+    `absent` asks for is asked for itself.
+    """
+    parts, depth, pending = [[]], 0, tokens(expr)
+    while pending:
+        kind, text = pending.pop(0)
+        depth += {"(": 1, ")": -1}.get(text, 0)
+        if depth == 0 and text in SETS:
+            parts.append([])
+            if pending and pending[0][1] in ("on", "ignoring"):
+                del pending[: next(n for n, (_, sign) in enumerate(pending) if sign == ")") + 1]
+        else:
+            parts[-1].append((kind, text))
+    found: list[str] = []
+    for part in parts:
+        texts = [text for _, text in part]
+        if texts[0] == "absent" or (texts[0] == "(" and _closes(texts) == len(texts) - 1):
+            found += operands(" ".join(texts[texts.index("(") + 1 : -1]))
+        else:
+            found.append(" ".join(f"{text} bool" if text in COMPARISONS and not _matches(texts, n) else text
+                                  for n, text in enumerate(texts)))  # fmt: skip
+    return found
+
+
+def _closes(texts: list[str]) -> int:
+    """Where the bracket closes that opens first."""
+    depth = 0
+    for at, text in enumerate(texts):
+        depth += {"(": 1, ")": -1}.get(text, 0)
+        if depth == 0:
+            return at
+    raise ValueError(f"expected a closing bracket in {' '.join(texts)}")
+
+
+def _matches(texts: list[str], at: int) -> bool:
+    """Whether a sign stands between the braces of a selector."""
+    return texts[:at].count("{") > texts[:at].count("}")

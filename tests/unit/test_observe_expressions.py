@@ -10,7 +10,7 @@ from ipt_platform.observe.catalogue import EXPOSED, METRICS
 from ipt_platform.observe.foreign import FOREIGN
 from ipt_platform.observe.grafana import DASHBOARDS
 from ipt_platform.observe.grafana.model import ANNOTATIONS
-from tests.promql import grouped, selectors, tokens
+from tests.promql import grouped, operands, selectors, tokens
 
 TARGET = ("instance", "job")
 """Labels that Prometheus adds to every series of a target."""
@@ -108,3 +108,16 @@ def _shown(dashboard) -> Iterator[str]:
 )
 def test_expressions_are_read_rightly(expr, found):
     assert [*selectors(expr)] == found
+
+
+@pytest.mark.parametrize(
+    ("expr", "parts"),
+    [
+        ("a > 1 and on (job) b == 1", ["a > bool 1", "b == bool 1"]),
+        ("(a > 1 and c) or b", ["a > bool 1", "c", "b"]),
+        ('absent(up{job="x"} == 1)', ['up { job = "x" } == bool 1']),
+        ("sum by (job) ((a unless b) or c) > 0", ["sum by ( job ) ( ( a unless b ) or c ) > bool 0"]),
+    ],
+)
+def test_conditions_are_taken_apart(expr, parts):
+    assert operands(expr) == parts

@@ -11,6 +11,9 @@ OF_JOB = 'job=~"$job"'
 OF_TASK = f'{OF_JOB},task=~"$task"'
 OF_SET = f'{OF_TASK},set=~"$set"'
 
+RUNS = "/runs?q=${__field.labels.job}"
+"""Path on the page: the runs of a series' job, whose names begin with it."""
+
 WINDOW = "10m"
 """Of rates of what trainings tell: every `train.log_every` steps, which may be minutes apart."""
 
@@ -27,7 +30,7 @@ SPEED = Panel(
     unit="ops",
     targets=(Target(f"job:ipt_train_images:rate10m{{{OF_JOB}}}", "{{job}}"),),
     least=0,
-    link="/runs",
+    link=RUNS,
 )
 DATA_WAIT = Panel(
     title="Time spent waiting for data",

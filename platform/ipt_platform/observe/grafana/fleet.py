@@ -1,6 +1,6 @@
 """The dashboard of the operator: machines, what runs on them, what waits."""
 
-from ipt_platform.observe.grafana.choices import ANY, DATA_WAIT, JOB, OF_JOB, RESTARTS, SPEED
+from ipt_platform.observe.grafana.choices import ANY, DATA_WAIT, JOB, OF_JOB, RESTARTS, RUNS, SPEED
 from ipt_platform.observe.grafana.model import Dashboard, Panel, Row, Target
 
 _NOW = (
@@ -22,7 +22,7 @@ _NOW = (
         width=8,
         height=4,
         targets=(Target("sum by (state) (ipt_runs)", "{{state}}"),),
-        link="/runs",
+        link="/runs?state=${__field.labels.state}",
     ),
     Panel(
         title="Submissions",
@@ -76,7 +76,7 @@ _WORK = (
         targets=(Target(f"job:ipt_train_remaining:seconds{{{OF_JOB}}}", "{{job}}"),),
         least=0,
         steps=((None, "blue"),),
-        link="/runs",
+        link=RUNS,
     ),
     Panel(
         title="Workers",

@@ -230,8 +230,8 @@ COMMON: tuple[dict[str, Any], ...] = (
         "label": "Page",
         "description": "Address of the platform's page, `ipt-platform dashboard`.",
         "type": "textbox",
-        "query": "http://127.0.0.1:8300",
-        "current": {"text": "http://127.0.0.1:8300", "value": "http://127.0.0.1:8300"},
+        "query": "http://127.0.0.1:8260",
+        "current": {"text": "http://127.0.0.1:8260", "value": "http://127.0.0.1:8260"},
     },
 )
 

@@ -11,6 +11,7 @@ from ipt_platform.observe.grafana.choices import (
     OF_SET,
     OF_TASK,
     RESTARTS,
+    RUNS,
     SET,
     SPEED,
     TASK,
@@ -35,7 +36,7 @@ _NOW = (
         least=0,
         most=1,
         steps=((None, "blue"),),
-        link="/runs",
+        link=RUNS,
     ),
     Panel(
         title="Time left",
@@ -66,7 +67,7 @@ _NOW = (
         height=5,
         targets=(Target(f"max by (job) (ipt_train_running{{{OF_JOB}}})", "{{job}}"),),
         words={1: ("running", "green"), 0: ("ended", "text")},
-        link="/runs",
+        link=RUNS,
     ),
     Panel(
         title="Attempt and workers",
@@ -91,14 +92,14 @@ _LEARNING = (
         unit="short",
         targets=(Target(f"ipt_train_loss{{{OF_TASK}}}", "{{job}} {{task}}"),),
         log=True,
-        link="/runs",
+        link=RUNS,
     ),
     Panel(
         title="PSNR",
         description="Of the last evaluation, under the job's protocol, for each task and test set.",
         unit="dB",
         targets=(Target(f"ipt_eval_psnr_db{{{OF_SET}}}", "{{job}} {{task}} {{set}}"),),
-        link="/runs",
+        link=RUNS,
     ),
     Panel(
         title="Norm of gradients",

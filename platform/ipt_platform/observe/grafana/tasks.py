@@ -1,6 +1,6 @@
 """The dashboard of tasks: how good each is, on which set, and what its bias does."""
 
-from ipt_platform.observe.grafana.choices import JOB, OF_SET, OF_TASK, SET, TASK
+from ipt_platform.observe.grafana.choices import JOB, OF_SET, OF_TASK, RUNS, SET, TASK
 from ipt_platform.observe.grafana.model import Dashboard, Panel, Row, Target
 
 _GOOD = (
@@ -32,7 +32,7 @@ _GOOD = (
         description="From evaluation to evaluation.",
         unit="dB",
         targets=(Target(f"ipt_eval_psnr_db{{{OF_SET}}}", "{{job}} {{task}} {{set}}"),),
-        link="/runs",
+        link=RUNS,
     ),
     Panel(
         title="SSIM",
@@ -40,7 +40,7 @@ _GOOD = (
         unit="none",
         targets=(Target(f"ipt_eval_ssim{{{OF_SET}}}", "{{job}} {{task}} {{set}}"),),
         most=1,
-        link="/runs",
+        link=RUNS,
     ),
 )
 
