@@ -1,17 +1,20 @@
-"""Writes docs/job-file.md and docs/degradations.md: `python docs/generate.py`.
+"""Writes docs/job-file.md, docs/degradations.md and the alerts of docs/operations.md: `python docs/generate.py`.
 
 The text of every key of a job is its description in ipt_platform/spec; that of every degradation and parameter is its
-docstring in ipt_platform/data/degradations. Tests compare the pages with what this makes of them.
+docstring in ipt_platform/data/degradations; that of every alert stands in ipt_platform/observe/alerts. Tests compare the pages
+with what this makes of them.
 """
 
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ipt_platform.data.degradations import DEGRADATIONS
 from ipt_platform.data.degradations.compose import COMPOSITIONS
+from ipt_platform.observe.alerts import ALERTS
 from ipt_platform.spec.families import degradation_definitions
 from ipt_platform.spec.job import JOB_KINDS
 from ipt_platform.spec.load import ORDER
@@ -21,6 +24,8 @@ from ipt_platform.spec.task import load_task, task_names
 
 JOB_FILE = Path(__file__).with_name("job-file.md")
 DEGRADATIONS_PAGE = Path(__file__).with_name("degradations.md")
+OPERATIONS = Path(__file__).with_name("operations.md")
+ALERTS_BEGIN, ALERTS_END = "<!-- alerts: written by docs/generate.py -->\n", "<!-- end of alerts -->\n"
 INTRODUCTION = """\
 # The job file
 
@@ -114,6 +119,27 @@ def degradations_page() -> str:
     keys += [_parameter(key, some[key], default) for key, default in (("probability", 1), ("as", None))]
     parts = [DEGRADATIONS_INTRODUCTION + "\n".join(keys), REPLACING, *_families(schemas)]
     return "\n".join(parts)
+
+
+def operations_page(page: str) -> str:
+    """The page with its list of alerts written anew.
+
+    Args:
+        page: as it is.
+    """
+    before, _, rest = page.partition(ALERTS_BEGIN)
+    _, _, after = rest.partition(ALERTS_END)
+    rows = ["| alert | severity | says |", "|---|---|---|"]
+    for each in ALERTS:
+        labelled = re.sub(r"{{ \$labels\.(\w+) }}", lambda found: found[1].upper(), each.summary)
+        said = re.sub(r"{{ \$value[^}]*}}", "N", labelled)
+        rows.append(f"| [{each.name}](#{each.name.lower()}) | {each.severity} | {_cell(said)} |")
+    parts = ["\n".join(rows)]
+    for each in ALERTS:
+        once = "at once" if each.hold == "0m" else f"after {each.hold}"
+        parts.append(f"### {each.name}\n\n**{each.severity}**, {once}. {each.means}\n\n**To do**: {each.do}")
+        parts.append(f"```text\n{each.expr}\n```")
+    return f"{before}{ALERTS_BEGIN}\n" + "\n\n".join(parts) + f"\n\n{ALERTS_END}{after}"
 
 
 def _families(schemas: dict[str, Any]) -> Iterator[str]:
@@ -282,3 +308,4 @@ def _followed(schema: dict[str, Any], reference: str) -> dict[str, Any]:
 if __name__ == "__main__":
     JOB_FILE.write_text(job_file_page(), encoding="utf-8")
     DEGRADATIONS_PAGE.write_text(degradations_page(), encoding="utf-8")
+    OPERATIONS.write_text(operations_page(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")

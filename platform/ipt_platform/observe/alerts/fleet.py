@@ -22,7 +22,7 @@ FLEET = (
         hold="1h",
         expr="DCGM_FI_DEV_GPU_UTIL < 10 and DCGM_FI_DEV_FB_USED > 2048",
         summary="GPU {{ $labels.gpu }} of {{ $labels.Hostname }} is held and does nothing",
-        means="For an hour a process has kept more than 2 GiB of its memory and used less than a tenth of it.",
+        means="For an hour a process has kept more than 2 GiB of its memory, and it computed less than a tenth of the time.",
         do="Look on the page for a run that waits or stands still there; `nvidia-smi` on the machine names processes that no"
         " run"
         " owns.",
