@@ -23,6 +23,12 @@ SCHEMA = json.loads((Path(__file__).parent / "grafana" / "dashboard.schema.json"
 BY_UID = {each.uid: each.json() for each in DASHBOARDS}
 PANELS = [(uid, panel) for uid, each in BY_UID.items() for panel in each["panels"] if panel["type"] != "row"]
 
+UNITS = {
+    *("short", "none", "s", "bytes", "decbytes", "mbytes", "Bps", "percent", "percentunit", "dB", "flops", "watt", "celsius"),
+    *("si:img/s", "si:samples/s", "si:rows/s"),
+}
+"""Names of units that Grafana knows; after `si:` stands one of our own."""
+
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian's package prometheus)")
 
 
@@ -97,7 +103,7 @@ def test_every_panel_says_what_it_shows(uid, panel):
 
     assert len(panel["description"]) > 20
     assert panel["description"][-1] == "."
-    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     assert all(target["legendFormat"] for target in panel["targets"])
     assert {"datasource"} <= used <= variables

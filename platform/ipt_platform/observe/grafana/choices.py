@@ -1,5 +1,6 @@
 """What is chosen above the panels, and the selectors that follow from it."""
 
+from ipt_platform.observe.alerts.model import risen
 from ipt_platform.observe.grafana.model import Color, Panel, Target, chosen
 
 JOB = chosen("job", "Job", "ipt_train_step")
@@ -27,7 +28,7 @@ SPEED = Panel(
     title="Images per second",
     description="Images that all workers of a job train on, mean of ten minutes. It falls when workers are lost, data is"
     " slow, or a stage with larger crops begins.",
-    unit="ops",
+    unit="si:img/s",
     targets=(Target(f"job:ipt_train_images:rate10m{{{OF_JOB}}}", "{{job}}"),),
     least=0,
     link=RUNS,
@@ -46,7 +47,7 @@ BAD_SAMPLES = Panel(
     title="Pictures that cannot be used",
     description="Within the last hour, by kind of fault. Each was named in an event and replaced by the next of the plan.",
     unit="short",
-    targets=(Target(f"sum by (job, reason) (increase(ipt_data_bad_samples_total{{{OF_JOB}}}[1h]))", "{{job}} {{reason}}"),),
+    targets=(Target(f"sum by (job, reason) {risen(f'ipt_data_bad_samples_total{{{OF_JOB}}}', '1h')}", "{{job}} {{reason}}"),),
     least=0,
     stacked=True,
 )
@@ -55,7 +56,7 @@ RESTARTS = Panel(
     description="Times within the last hour that all workers were started anew, by why. Each failure costs the steps since"
     " the last checkpoint; after more than three the alert IptRestartLoop fires.",
     unit="short",
-    targets=(Target(f"sum by (job, reason) (increase(ipt_train_restarts_total{{{OF_JOB}}}[1h]))", "{{job}} {{reason}}"),),
+    targets=(Target(f"sum by (job, reason) {risen(f'ipt_train_restarts_total{{{OF_JOB}}}', '1h')}", "{{job}} {{reason}}"),),
     least=0,
     stacked=True,
 )

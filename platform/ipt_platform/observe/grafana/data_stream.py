@@ -12,7 +12,7 @@ _DEMAND = (
         title="Samples per second",
         description="Samples of the plan that came, over all workers; with pictures that cannot be used, more are read than"
         " trained on.",
-        unit="ops",
+        unit="si:samples/s",
         targets=(Target(f"sum by (job) (rate(ipt_data_samples_total{{{OF_JOB}}}[{WINDOW}]))", "{{job}}"),),
         least=0,
     ),
@@ -45,7 +45,7 @@ _RAY = (
     Panel(
         title="Rows per second",
         description="What each operator of a stream on Ray gives out. The slowest one sets the pace.",
-        unit="ops",
+        unit="si:rows/s",
         targets=(Target("sum by (dataset, operator) (rate(ray_data_output_rows[$__rate_interval]))", _BY_OPERATOR),),
         least=0,
     ),

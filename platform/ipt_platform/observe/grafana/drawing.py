@@ -33,7 +33,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "sizing": "auto",
         "valueMode": "color",
     },
-    "table": {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"},
 }
 """Options by the kind of panel."""
 
@@ -47,8 +46,6 @@ def custom(kind: str, *, log: bool, stacked: bool, lines: bool) -> dict[str, Any
         stacked: whether the series add up.
         lines: whether thresholds are drawn.
     """
-    if kind == "table":
-        return {"align": "auto", "filterable": True}
     if kind != "timeseries":
         return {}
     return {

@@ -1,17 +1,18 @@
 """The dashboard of the operator: machines, what runs on them, what waits."""
 
+from ipt_platform.observe.alerts.model import risen
 from ipt_platform.observe.grafana.choices import ANY, DATA_WAIT, JOB, OF_JOB, RESTARTS, RUNS, SPEED
 from ipt_platform.observe.grafana.model import Dashboard, Panel, Row, Target
 
 _NOW = (
     Panel(
         title="Alerts",
-        description="How many fire now, by severity. docs/operations.md says of each what to do.",
+        description="How many fire now. docs/operations.md says of each what to do.",
         unit="short",
         kind="stat",
         width=4,
         height=4,
-        targets=(Target('sum by (severity) (ALERTS{alertstate="firing",alertname=~"Ipt.*"}) or vector(0)', "{{severity}}"),),
+        targets=(Target('sum(ALERTS{alertstate="firing",alertname=~"Ipt.*"}) or vector(0)', "firing"),),
         steps=ANY,
     ),
     Panel(
@@ -240,7 +241,7 @@ _WATCHING = (
         height=5,
         targets=(
             Target("sum(rate(ipt_exporter_tells_total[$__rate_interval]))", "told"),
-            Target("sum by (reason) (increase(ipt_exporter_dropped_total[1h]))", "dropped: {{reason}}"),
+            Target(f"sum by (reason) {risen('ipt_exporter_dropped_total', '1h')}", "dropped: {{reason}}"),
         ),
         least=0,
     ),

@@ -15,7 +15,7 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 SCHEMA_VERSION = 39
 TAG = "ipt"
 
-Kind = Literal["timeseries", "stat", "table", "bargauge"]
+Kind = Literal["timeseries", "stat", "bargauge"]
 Color = Literal["green", "yellow", "orange", "red", "blue", "purple", "text"]
 
 
@@ -45,7 +45,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Panel:
-    """One graph, number or table.
+    """One graph, number or row of bars.
 
     Attributes:
         title: short, without the unit.
@@ -91,7 +91,6 @@ class Panel:
             "fieldConfig": {"defaults": self._field(), "overrides": []},
             "options": OPTIONS[self.kind],
             "targets": [each.json(place, self.kind != "timeseries") for place, each in enumerate(self.targets)],
-            **({"transformations": _TABLE} if self.kind == "table" else {}),
         }
 
     def _field(self) -> dict[str, Any]:
@@ -112,9 +111,6 @@ class Panel:
         if self.link:
             said["links"] = [{"title": "Open the page", "url": f"${{page}}{self.link}", "targetBlank": True}]
         return said
-
-
-_TABLE = [{"id": "seriesToRows", "options": {}}]
 
 
 @dataclass(frozen=True)
@@ -190,7 +186,8 @@ def chosen(name: str, label: str, metric: str, within: str = "", several: bool =
         several: whether more than one may be chosen, and all are at first.
     """
     query = f"label_values({metric}{{{within}}}, {name})" if within else f"label_values({metric}, {name})"
-    first = {"current": {"text": ["All"], "value": ["$__all"]}} if several else {}
+    # ".*" and not a list of all values, which is empty where there are none yet, and then finds nothing
+    first = {"current": {"text": ["All"], "value": ["$__all"]}, "allValue": ".*"} if several else {}
     return {
         "name": name,
         "label": label,

@@ -170,8 +170,8 @@ _SPEED = (
     Panel(
         title="Computing",
         description="Floating-point operations a second of all workers.",
-        unit="FLOPS",
-        targets=(Target(f"ipt_train_flops_per_step{{{OF_JOB}}} * on (job) job:ipt_train_steps:rate10m", "{{job}}"),),
+        unit="flops",
+        targets=(Target(f"max by (job) (ipt_train_flops_per_step{{{OF_JOB}}}) * job:ipt_train_steps:rate10m", "{{job}}"),),
         least=0,
         width=8,
     ),

@@ -60,7 +60,7 @@ _COST = (
     Panel(
         title="Images per second, all jobs",
         description="Of all trainings together, those of the trials included.",
-        unit="ops",
+        unit="si:img/s",
         targets=(Target("sum(job:ipt_train_images:rate10m)", "all jobs"),),
         least=0,
     ),
