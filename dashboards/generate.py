@@ -50,6 +50,7 @@ def files(token_file: str | None = None) -> Iterator[tuple[str, str]]:
     Args:
         token_file: with the token of the exporter, as Prometheus finds it; None: it wants none.
     """
+    yield "prometheus/targets/.gitignore", "# what is read is a matter of each installation\n*.json\n"
     yield "prometheus/prometheus.yml", _yaml(prometheus_config(token_file))
     yield "prometheus/rules.yml", _yaml(rule_groups())
     yield "prometheus/rules_test.yml", _yaml(promtool_tests())
