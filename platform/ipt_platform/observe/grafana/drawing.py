@@ -6,7 +6,7 @@ _REDUCE = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "timeseries": {
-        "legend": {"showLegend": True, "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "mean", "max"]},
+        "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": ["lastNotNull"]},
         "tooltip": {"mode": "multi", "sort": "desc"},
     },
     "stat": {

@@ -238,7 +238,7 @@ ANNOTATIONS = [
         "datasource": SOURCE,
         "enable": True,
         "iconColor": "red",
-        "expr": 'ALERTS{alertstate="firing",alertname=~"Ipt.*"}',
+        "expr": 'ALERTS{alertstate="firing",alertname=~"Ipt.*",job=~"$job|"}',
         "step": "60s",
         "titleFormat": "{{alertname}}",
         "textFormat": "{{job}} {{task}} {{instance}}",
@@ -249,11 +249,11 @@ ANNOTATIONS = [
         "datasource": SOURCE,
         "enable": True,
         "iconColor": "blue",
-        "expr": "changes(ipt_train_attempt[1m]) > 0",
+        "expr": 'changes(ipt_train_attempt{job=~"$job"}[1m]) > 0',
         "step": "60s",
         "titleFormat": "a new attempt",
         "textFormat": "{{job}}",
         "tagKeys": "job",
     },
 ]
-"""Lines in all graphs: when an alert fired, and when a run was started anew."""
+"""Lines in all graphs: when an alert fired, of the chosen jobs or of none, and when a run was started anew."""
