@@ -29,7 +29,7 @@ LABELS = {
     "precision": "of the arithmetic",
     "set": "name of a test set",
     "group": "which weights: those of the backbone, or the task biases",
-    "rank": "number of a worker; from the 64th on none is told",
+    "rank": "number of a worker, 0 to 63; of those above nothing is told",
     "kind": "of memory",
     "phase": "of a checkpoint",
     "reason": "why, as one of few words",
@@ -140,7 +140,11 @@ def _training() -> Iterator[Metric]:
     )
     yield _counter("ipt_train_nonfinite_total", "", _JOB, "Steps whose loss or gradient was not finite; training stops there.")
     yield _gauge(
-        "ipt_train_rank_step_seconds", "seconds", ("job", "rank"), "Mean duration of a worker's own work in the reported steps."
+        "ipt_train_rank_step_seconds",
+        "seconds",
+        ("job", "rank"),
+        "Mean time of a worker's steps until its backward pass, in which all wait for the slowest; of the reported steps.",
+        rank=tuple(map(str, range(RANKS))),
     )
     yield _gauge("ipt_train_last_step_timestamp_seconds", "seconds", _JOB, "When the last reported step was done.")
     yield _gauge("ipt_train_step", "", _JOB, "Steps done of the run that spoke last.")

@@ -38,9 +38,11 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.stacks import stacks_when_silent
 from ipt_platform.observe.storage import run_at
 from ipt_platform.observe.summary import publish
+from ipt_platform.observe.teller import Voice
 from ipt_platform.spec.job import JOB, LearningJob
 from ipt_platform.train.compiled import compiled_folder, compiled_name, kept_compiled
 from ipt_platform.train.early import Early
+from ipt_platform.train.exporting import new_teller
 from ipt_platform.train.failures import MakingRoomError
 from ipt_platform.train.group import Workers
 from ipt_platform.train.place import Place
@@ -61,7 +63,8 @@ def train_worker(config: dict[str, Any], early: Early | None = None) -> None:
 
     Args:
         config: `job` (plain values), `run` (folder), `storage` (where that lies on S3, if it does), `base` (what relative paths
-            of the job are relative to), `leader` (who leads the attempt, plain values).
+            of the job are relative to), `leader` (who leads the attempt, plain values), `told_as` (in whose name the exporter
+            is told: the job, and whether the run is a part of it).
         early: a stream of this worker that has begun.
     """
     job = JOB.validate_python(config["job"])
@@ -79,14 +82,18 @@ def train_worker(config: dict[str, Any], early: Early | None = None) -> None:
     path = run.logs(attempt, workers.rank)
     _log_to(path)
     with courier(mirror, (path,), functools.partial(publish, run) if workers.first else _nothing, workers.first):
-        _train(job, Place(run, attempt, Path(config["base"]), workers, device), carrier_of(job, early))
+        voice = Voice(new_teller(), *config["told_as"])
+        try:
+            _train(job, Place(run, attempt, Path(config["base"]), workers, device), carrier_of(job, early), voice)
+        finally:
+            voice.close()
 
 
 def _nothing() -> None:
     """What the other workers say of the run's state: the first one speaks for all."""
 
 
-def _train(job: LearningJob, place: Place, open_stream: OpenStream) -> None:
+def _train(job: LearningJob, place: Place, open_stream: OpenStream, voice: Voice) -> None:
     workers, device, run, attempt = place.workers, place.device, place.run, place.attempt
     keep_freed_memory()
     # Ray has set the number already, from what it promised to this worker or from the environment of whoever submits.
@@ -103,7 +110,7 @@ def _train(job: LearningJob, place: Place, open_stream: OpenStream) -> None:
                 alive()
                 keep()
 
-            Session(job, place, open_stream, wrap, surroundings=Surroundings(stepped, _notice)).train()
+            Session(job, place, open_stream, wrap, surroundings=Surroundings(stepped, _notice, voice)).train()
     except RefusedError as error:
         log.warning("%s", error)
     except PreemptedError as error:

@@ -100,7 +100,7 @@ def analyze(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, 
     with ray_of(slots) if chains else nullcontext(), attempt_at(run, base, leader, max(1, total)) as whole:
         if chains and os.environ.get("RAY_ADDRESS"):
             room = at_a_time_there(_largest(chains, base), job.cluster.max_concurrent)
-        train = partial(run_training, base=base, leader=whole.leader)
+        train = partial(run_training, base=base, leader=whole.leader, part_of=job.name)
         outcomes = Crew(whole, train, room).work(chains) if chains else []
         write(Analysis(loaded, run, base, outcomes))
         whole.count(max(1, total))

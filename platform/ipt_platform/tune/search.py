@@ -84,7 +84,8 @@ def search(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, r
         if not any(trial.state == "finished" for trial in trials):
             why = next((trial.reason for trial in trials if trial.reason), "no trial was possible")
             raise TrainingError(f"none of {len(trials)} trials came to its end; the first of them: {why}")
-        repeats = Crew(whole, partial(run_training, base=base, leader=whole.leader), room).work(plan.repeats(trials))
+        train = partial(run_training, base=base, leader=whole.leader, part_of=job.name)
+        repeats = Crew(whole, train, room).work(plan.repeats(trials))
         write_outcome(plan, trials, repeats)
 
 
@@ -105,6 +106,7 @@ def _try(plan: Plan, whole: Whole, room: int) -> None:
             "document": document.value,
             "base": str(plan.base.absolute()),
             "leader": asdict(whole.leader),
+            "part_of": plan.tuned.name,
         }
 
     first = [
