@@ -41,15 +41,15 @@ CASES = (
     Case(
         "IptTrainStalled",
         {
-            'ipt_train_last_step_timestamp_seconds{job="sync"}': "0+60x20 1200+0x19 2460+60x20",
+            'ipt_train_progress_timestamp_seconds{job="sync"}': "0+60x20 1200+0x19 2460+60x20",
             'ipt_train_step_seconds_bucket{job="sync",le="1"}': "60+60x60",
             'ipt_train_step_seconds_bucket{job="sync",le="+Inf"}': "60+60x60",
             'ipt_train_workers{job="sync"}': "1+0x60",
             # as old, but it waits for its workers
-            'ipt_train_last_step_timestamp_seconds{job="waits"}': "0+0x60",
+            'ipt_train_progress_timestamp_seconds{job="waits"}': "0+0x60",
             'ipt_train_workers{job="waits"}': "0+0x60",
             # as old, but each of its steps takes ten minutes
-            'ipt_train_last_step_timestamp_seconds{job="slow"}': "0+0x60",
+            'ipt_train_progress_timestamp_seconds{job="slow"}': "0+0x60",
             'ipt_train_step_seconds_bucket{job="slow",le="60"}': "0+0x60",
             'ipt_train_step_seconds_bucket{job="slow",le="600"}': "9+0x60",
             'ipt_train_step_seconds_bucket{job="slow",le="+Inf"}': "9+0x60",

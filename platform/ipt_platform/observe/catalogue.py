@@ -147,6 +147,12 @@ def _training() -> Iterator[Metric]:
         rank=tuple(map(str, range(RANKS))),
     )
     yield _gauge("ipt_train_last_step_timestamp_seconds", "seconds", _JOB, "When the last reported step was done.")
+    yield _gauge(
+        "ipt_train_progress_timestamp_seconds",
+        "seconds",
+        _JOB,
+        "When an attempt last got on: began, did a step, measured a picture.",
+    )
     yield _gauge("ipt_train_step", "", _JOB, "Steps done of the run that spoke last.")
     yield _gauge("ipt_train_steps_planned", "", _JOB, "Steps of the whole run.")
     yield _gauge("ipt_train_running", "", _JOB, "1 while a run of the job is led, 0 once it has ended, however it did.")

@@ -5,6 +5,7 @@ import functools
 import inspect
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,7 +105,7 @@ def _train(job: LearningJob, place: Place, open_stream: OpenStream, voice: Voice
         log.warning("this GPU only imitates bf16, which takes longer than fp32; set train.precision: fp32")
     wrap = functools.partial(distributed, workers=workers, device=device)
     try:
-        with _signs_of_life(job, place) as alive, _compiled(job, place) as keep:
+        with _signs_of_life(job, place, voice) as alive, _compiled(job, place) as keep:
 
             def stepped() -> None:
                 alive()
@@ -154,8 +155,8 @@ def _compiled(job: LearningJob, place: Place) -> contextlib.AbstractContextManag
 
 
 @contextlib.contextmanager
-def _signs_of_life(job: LearningJob, place: Place) -> Iterator[Callable[[], None]]:
-    """What a worker calls when it gets on: the first one's heart beats, and none writes where it stands."""
+def _signs_of_life(job: LearningJob, place: Place, voice: Voice) -> Iterator[Callable[[], None]]:
+    """What a worker calls when it gets on: the first one's heart beats and is told of, and none writes where it stands."""
     limit = job.cluster.hang_seconds
     every = beat_seconds(limit)
     heart = Heartbeat(place.run, place.attempt, every) if place.workers.first else None
@@ -164,8 +165,8 @@ def _signs_of_life(job: LearningJob, place: Place) -> Iterator[Callable[[], None
 
         def alive() -> None:
             stands()
-            if heart:
-                heart()
+            if heart and heart():
+                voice.set("ipt_train_progress_timestamp_seconds", time.time())
 
         alive()
         yield alive

@@ -89,7 +89,9 @@ FLEET = (
         summary="nobody exports what the platform does",
         means="Prometheus reaches no exporter: all other alerts about runs are blind. Runs are not hurt.",
         do="The next training on the cluster starts one; look whether Ray's head lives, where `metrics.listen` and"
-        " `metrics.targets` of config.toml point to, and whether Prometheus has the token.",
+        " `metrics.targets` of config.toml point to, and whether Prometheus has the token. Where every run has a Ray of its"
+        " own,"
+        " there is none between runs: silence this alert.",
     ),
     Alert(
         name="IptValuesDropped",

@@ -25,10 +25,10 @@ RECORDINGS = (
         " stand.",
     ),
     Recording(
-        "job:ipt_train_step:age_seconds",
-        "min by (job) (time() - ipt_train_last_step_timestamp_seconds)",
+        "job:ipt_train_progress:age_seconds",
+        "min by (job) (time() - ipt_train_progress_timestamp_seconds)",
         _JOB,
-        "Time since the last reported step.",
+        "Time since a step was done, or a picture measured.",
     ),
     Recording(
         "job:ipt_train_remaining:seconds",

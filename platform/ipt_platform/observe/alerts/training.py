@@ -11,14 +11,14 @@ TRAINING = (
         severity="critical",
         hold="2m",
         expr=(
-            "job:ipt_train_step:age_seconds > 600"
-            " unless on (job) job:ipt_train_step:age_seconds <= 50 * job:ipt_train_step_seconds:p99"
+            "job:ipt_train_progress:age_seconds > 600"
+            " unless on (job) job:ipt_train_progress:age_seconds <= 20 * job:ipt_train_step_seconds:p99"
             f" {SETTLED.format(window='10m')}"
         ),
-        summary="{{ $labels.job }} has made no step for {{ $value | humanizeDuration }}",
-        means="Its workers are there, but no step was reported for ten minutes, and for fifty times as long as a step takes"
-        " (steps are told of"
-        " every `train.log_every`, 10 by default).",
+        summary="{{ $labels.job }} has not got on for {{ $value | humanizeDuration }}",
+        means="Its workers are there, but for ten minutes, and for twenty times as long as a step takes, no step was done and"
+        " no"
+        " picture measured.",
         do="Read the stacks that the workers write into `ipt-platform logs RUN` after four fifths of `cluster.hang_seconds`;"
         " where"
         " they are not replaced by then, `ipt-platform cancel RUN --now` and submit again.",

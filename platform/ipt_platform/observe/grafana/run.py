@@ -49,13 +49,18 @@ _NOW = (
         steps=((None, "blue"),),
     ),
     Panel(
-        title="Last step",
-        description="How long ago it was. Ten minutes, and fifty times the time of a step: the alert IptTrainStalled.",
+        title="Silence",
+        description="How long ago the last step was, and how long ago the job got on at all: pictures are measured between"
+        " steps."
+        " Ten minutes, and twenty times the time of a step, without either: the alert IptTrainStalled.",
         unit="s",
         kind="stat",
         width=4,
         height=5,
-        targets=(Target(f"job:ipt_train_step:age_seconds{{{OF_JOB}}}", "{{job}}"),),
+        targets=(
+            Target(f"job:ipt_train_progress:age_seconds{{{OF_JOB}}}", "{{job}}"),
+            Target(f"min by (job) (time() - ipt_train_last_step_timestamp_seconds{{{OF_JOB}}})", "{{job}} step"),
+        ),
         steps=((None, "green"), (300, "yellow"), (600, "red")),
     ),
     Panel(
