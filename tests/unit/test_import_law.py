@@ -45,7 +45,7 @@ PROMETHEUS = {"observe/exposition.py", "observe/scraped.py"}
 """The files that may import prometheus_client; the process that exports imports them."""
 
 PURE = ("storage", "spec", "data", "observe", "evaluate"), ("model", "checkpoint", "registry", "restore", "train")
-"""What runs where neither Ray nor a service is installed (but files of RAY, S3, DATABASE, PROMETHEUS); the first five without torch too."""
+"""What runs where neither Ray nor a service is installed (but for the files above); the first five without torch too."""
 
 SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna")
 

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
@@ -60,24 +61,25 @@ class Mailbox:
 
     Attributes:
         fresh: whether something was laid down since it was last emptied.
+        lock: held by who lays down what belongs together.
     """
 
     def __init__(self) -> None:
         self.fresh = False
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
         self._gauges: dict[tuple[Any, ...], Report] = {}
         self._counts: dict[tuple[Any, ...], Report] = {}
 
     def put(self, *reports: Report) -> None:
         """Lay down reports."""
-        with self._lock:
+        with self.lock:
             self.fresh = True
             for report in reports:
                 self._put(report)
 
     def take(self) -> list[Report]:
         """Everything that is to be told; counts are then told, gauges stay."""
-        with self._lock:
+        with self.lock:
             self.fresh = False
             found = [*self._gauges.values(), *self._counts.values()]
             self._counts = {}
@@ -131,6 +133,11 @@ class Teller:
     def heard(self) -> bool:
         """Whether there is an exporter, as far as is known."""
         return self._line is not None
+
+    @property
+    def at_once(self) -> AbstractContextManager[Any]:
+        """What is told in such a block comes in one message."""
+        return self._mailbox.lock
 
     def tell(self, *reports: Report) -> None:
         """Tell of something; returns at once, and whatever becomes of it is no concern of the caller."""
@@ -203,6 +210,11 @@ class Voice:
     def heard(self) -> bool:
         """Whether somebody listens, as far as is known: what costs time need not be worked out for nobody."""
         return self.teller is not None and self.teller.heard
+
+    @property
+    def at_once(self) -> AbstractContextManager[Any]:
+        """What is told in such a block comes in one message."""
+        return self.teller.at_once if self.teller else nullcontext()
 
     def add(self, name: str, value: float, **labels: str) -> None:
         """Add to a counter."""

@@ -16,11 +16,10 @@ from ipt_platform.errors import ERROR_OF, CancelledRunError, FailureClass, IptEr
 from ipt_platform.observe.events import ENDINGS, read_events
 from ipt_platform.observe.process import Process, this_process
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.teller import Voice
 from ipt_platform.spec.job import LearningJob
 from ipt_platform.train.elastic import Elasticity, scaling_of
 from ipt_platform.train.entry import train_worker
-from ipt_platform.train.exporting import new_teller
+from ipt_platform.train.exporting import led
 from ipt_platform.train.failures import cause_of, classify
 from ipt_platform.train.submission import Submission
 from ipt_platform.train.supervise import Supervisor
@@ -86,18 +85,14 @@ def run_training(
             callbacks=[cast(UserCallback, Supervisor(job, submission, told_as))],  # Ray takes any of its callbacks
         ),
     )
-    voice = Voice(new_teller(), *told_as)
-    voice.set("ipt_train_running", 1)
     try:
-        trainer.fit()
+        with led(*told_as):
+            trainer.fit()
     except (TrainingFailedError, RayError) as error:
         failure = _failure(error, job)
         submission.tell_ending(failure)
         raise failure from error
     finally:
-        voice.set("ipt_train_running", 0)
-        voice.set("ipt_train_workers", 0)
-        voice.close()
         shutil.rmtree(state, ignore_errors=True)
     _raise_ending(run, submission.before)
 

@@ -1,11 +1,13 @@
 """The line to the exporter of metrics: a named actor of the cluster, which is told by calls that nobody waits for."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from ipt_platform.observe.teller import LostError, Report, Teller
+from ipt_platform.observe.teller import LostError, Report, Teller, Voice
 
 NAME, NAMESPACE = "ipt-exporter", "ipt-platform"
 """Of the actor."""
@@ -56,6 +58,19 @@ def find_exporter() -> ActorLine | None:
 def new_teller() -> Teller:
     """What tells the exporter of the cluster that this process is connected to."""
     return Teller(find_exporter)
+
+
+@contextlib.contextmanager
+def led(job: str, part: bool = False) -> Iterator[Voice]:
+    """Tell that a run is led while the block runs, and that it is not any more; arguments and value as `Voice`."""
+    voice = Voice(new_teller(), job, part)
+    voice.set("ipt_train_running", 1)
+    try:
+        yield voice
+    finally:
+        voice.set("ipt_train_running", 0)
+        voice.set("ipt_train_workers", 0)
+        voice.close()
 
 
 def _lost(error: RayError) -> LostError:

@@ -86,23 +86,24 @@ class Telling:
             shares: of all workers.
         """
         voice = self.voice
-        voice.observe("ipt_train_step_seconds", interval.each)
-        voice.add("ipt_train_steps_total", interval.steps)
-        voice.add("ipt_train_images_total", interval.images)
-        voice.add("ipt_train_seconds_total", interval.seconds)
-        voice.add("ipt_train_data_wait_seconds_total", interval.waited)
-        voice.set("ipt_train_step", state.step)
-        voice.set("ipt_train_last_step_timestamp_seconds", self.clock())
-        for task, loss in line["loss"].items():
-            voice.set("ipt_train_loss", loss, task=task)
-        for group, rate in (("backbone", line["lr"]), ("bias", line["bias_lr"])):
-            if rate is not None:
-                voice.set("ipt_train_learning_rate", rate, group=group)
-        voice.set("ipt_train_grad_norm", interval.result.grad_norm)
-        for rank, share in enumerate(shares[:RANKS]):
-            voice.set("ipt_train_rank_step_seconds", share.seconds, rank=str(rank))
-        if voice.heard and not voice.part:
-            self._costly(interval, state, stage, shares)
+        with voice.at_once:
+            voice.observe("ipt_train_step_seconds", interval.each)
+            voice.add("ipt_train_steps_total", interval.steps)
+            voice.add("ipt_train_images_total", interval.images)
+            voice.add("ipt_train_seconds_total", interval.seconds)
+            voice.add("ipt_train_data_wait_seconds_total", interval.waited)
+            voice.set("ipt_train_step", state.step)
+            voice.set("ipt_train_last_step_timestamp_seconds", self.clock())
+            for task, loss in line["loss"].items():
+                voice.set("ipt_train_loss", loss, task=task)
+            for group, rate in (("backbone", line["lr"]), ("bias", line["bias_lr"])):
+                if rate is not None:
+                    voice.set("ipt_train_learning_rate", rate, group=group)
+            voice.set("ipt_train_grad_norm", interval.result.grad_norm)
+            for rank, share in enumerate(shares[:RANKS]):
+                voice.set("ipt_train_rank_step_seconds", share.seconds, rank=str(rank))
+            if voice.heard and not voice.part:
+                self._costly(interval, state, stage, shares)
 
     def samples(self, new: SampleCount) -> None:
         """Tell of samples that came to all workers."""
