@@ -5,17 +5,19 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
-import prometheus_client
 import pytest
 
 from ipt_platform.observe.alerts import ALERTS, RECORDINGS
-from ipt_platform.observe.catalogue import METRICS, Metric
+from ipt_platform.observe.catalogue import EXPOSED, METRICS, Metric
+from ipt_platform.observe.exposition import Exposition
 from ipt_platform.observe.grafana import DASHBOARDS
 from ipt_platform.observe.grafana.model import ANNOTATIONS
+from ipt_platform.observe.listen import Listen
+from ipt_platform.observe.scraped import serving
+from ipt_platform.observe.teller import Report
 from tests.integration.prometheus.conftest import HANG
-from tests.promql import operands
+from tests.promql import operands, selectors
 
 pytestmark = pytest.mark.slow
 
@@ -42,44 +44,32 @@ def plain(expr: str) -> str:
 
 @contextlib.contextmanager
 def exporting(*names: str) -> Iterator[str]:
-    """Metrics of the catalogue with values that move as those of a training do; the address that tells them."""
-    registry, ended = prometheus_client.CollectorRegistry(), threading.Event()
-    kept = [(METRICS[name], _kept(METRICS[name], registry)) for name in names]
-
-    def move() -> None:
-        while not ended.wait(0.2):
-            tell()
+    """An exporter that is told values that move as those of a training do; its address."""
+    exposition, ended = Exposition("1.2.3"), threading.Event()
+    told = [report for name in names for report in _reports(METRICS[name])]
 
     def tell() -> None:
-        for metric, one in ((metric, each) for metric, every in kept for each in every):
-            if metric.kind == "counter":
-                one.inc()
-            elif metric.kind == "gauge":
-                one.set(time.time())
-            else:
-                one.observe(0.3)
+        while True:
+            now = time.time()
+            exposition.apply([(name, labels, how, now if how == "set" else value) for name, labels, how, value in told])
+            if ended.wait(0.2):
+                return
 
-    tell()
-    server, thread = prometheus_client.start_http_server(0, "127.0.0.1", registry)
-    moving = threading.Thread(target=move)
-    moving.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        ended.set()
-        moving.join()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    telling = threading.Thread(target=tell)
+    with serving(exposition.registry, Listen("127.0.0.1", 0), None) as listen:
+        telling.start()
+        try:
+            yield str(listen)
+        finally:
+            ended.set()
+            telling.join()
 
 
-def _kept(metric: Metric, registry: prometheus_client.CollectorRegistry) -> list[Any]:
-    """One series for each word that its labels can be, and for one word where there may be any."""
-    kinds = {"counter": prometheus_client.Counter, "gauge": prometheus_client.Gauge, "histogram": prometheus_client.Histogram}
-    buckets = {"buckets": metric.buckets} if metric.kind == "histogram" else {}
-    whole = kinds[metric.kind](metric.name, metric.help, metric.labels, registry=registry, **buckets)
+def _reports(metric: Metric) -> list[Report]:
+    """One for each word that its labels can be, and for one word where there may be any."""
+    how, value = {"counter": ("add", 1), "gauge": ("set", 0), "histogram": ("observe", [0.3])}[metric.kind]
     words = [metric.words.get(label, (f"a-{label}",)) for label in metric.labels]
-    return [whole.labels(*each) for each in itertools.product(*words)] if words else [whole]
+    return [(metric.name, dict(zip(metric.labels, each, strict=True)), how, value) for each in itertools.product(*words)]
 
 
 def test_every_expression_gives_data(prometheus, foreign):
@@ -93,6 +83,55 @@ def test_every_expression_gives_data(prometheus, foreign):
 
         assert {by_expr[expr]: expr for expr in missing} == {}
         assert _rules_with_errors(prometheus) == []
+
+
+SILENT = {
+    "ipt_train_mfu_ratio": "there is no GPU whose peak is known",
+    "ipt_train_nonfinite_total": "no step went wrong",
+    "ipt_train_restarts_total": "no worker was lost",
+    "ipt_checkpoint_rejected_total": "no checkpoint is damaged",
+    "ipt_data_bad_samples_total": "no picture is damaged",
+    "ipt_search_trials": "nothing is searched for",
+    "ipt_search_best_psnr_db": "nothing is searched for",
+    "ipt_registry_packs": "nothing is registered",
+}
+"""Of what a healthy training on a CPU does not tell."""
+
+
+def test_a_training_gives_data_to_all_expressions_that_ask_for_what_it_tells(prometheus, foreign, workplace, monkeypatch):
+    for pool in ("ray", "node", "dcgm"):
+        prometheus.watch(pool, foreign)
+    monkeypatch.setitem(workplace.environment, "IPT_METRICS_LISTEN", "127.0.0.1:0")
+    monkeypatch.setitem(workplace.environment, "IPT_METRICS_TARGETS", str(prometheus.folder / "targets" / "ipt.json"))
+    recorded = {each.name: each.expr for each in RECORDINGS}
+
+    def tells(expr: str) -> bool:
+        names = [name for name, _ in selectors(expr)]
+        return all(tells(recorded[name]) if name in recorded else _metric(name) not in SILENT for name in names)
+
+    by_expr = {plain(expr): name for name, expr in asked()}
+    told = {expr for expr in by_expr if tells(expr)}
+    long = (
+        "train.stages=[{steps: 100000, patch: 48, images: 2}]",
+        "data.carrier=local",
+        "evaluate.every=10",
+        "checkpoint.every=5",
+    )
+    training = workplace.submit("watched", *long, wait=False)
+    # at least the exporter answers before Prometheus is asked for long
+    training.until(lambda: prometheus.query('ipt_train_steps_total{job="tiny"}'))
+
+    missing = prometheus.without_data({*told})
+    silent = {name for name in METRICS if not prometheus.query(METRICS[name].exposed[0])}
+    training.interrupt()
+
+    assert {by_expr[expr]: expr for expr in missing} == {}
+    assert silent == {*SILENT}
+    assert training.wait() == 7
+
+
+def _metric(name: str) -> str:
+    return EXPOSED[name].name if name in EXPOSED else name
 
 
 def test_a_label_job_of_ours_is_kept(prometheus):
