@@ -21,7 +21,7 @@ from ipt_platform.observe.scrape import prometheus_config
 
 HERE = Path(__file__).parent
 RULES = Path(__file__).parents[3] / "dashboards" / "prometheus" / "rules.yml"
-HANG = 120  # seconds after which what does not come is taken for lost
+HANG = 180  # seconds after which what does not come is taken for lost
 
 
 @dataclass(frozen=True)

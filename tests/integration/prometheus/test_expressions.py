@@ -112,10 +112,11 @@ def test_a_training_gives_data_to_all_expressions_that_ask_for_what_it_tells(pro
     by_expr = {plain(expr): name for name, expr in asked()}
     told = {expr for expr in by_expr if tells(expr)}
     long = (
+        "model.backbone=iptv2-nano",
         "train.stages=[{steps: 100000, patch: 48, images: 2}]",
         "data.carrier=local",
-        "evaluate.every=10",
-        "checkpoint.every=5",
+        "evaluate.every=4",
+        "checkpoint.every=2",
     )
     training = workplace.submit("watched", *long, wait=False)
     # at least the exporter answers before Prometheus is asked for long
