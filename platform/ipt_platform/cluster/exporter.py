@@ -74,7 +74,7 @@ class Exporter:
         self.exposition.apply(reports)
 
     def know(self, storage: str) -> str:
-        """Look at a storage from now on, as long as there are not too many.
+        """Look at a storage now, and from now on, as long as there are not too many.
 
         Args:
             storage: an absolute path, or a URL.
@@ -84,7 +84,7 @@ class Exporter:
         """
         if storage not in self._storages:
             self._storages = [*self._storages, storage][-STORAGES:]
-            self._known.set()
+        self._known.set()
         return f"http://{self.listen}/metrics"
 
     def _look(self) -> None:
