@@ -14,11 +14,11 @@ from ipt_platform.observe.metrics_log import read_metrics
 
 pytestmark = pytest.mark.slow
 
-STEPS = 100
+STEPS = 60
 CHANGES = (
     f"train.stages=[{{steps: {STEPS}, patch: 48, images: 2}}]",
     "evaluate.every=10",
-    "checkpoint.every=50",
+    "checkpoint.every=30",
 )
 TOKEN = "of the scrapes"
 
