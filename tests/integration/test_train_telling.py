@@ -1,16 +1,20 @@
 """What a session tells the exporter of metrics: the numbers that stand in its files, and those that no file holds."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
 from ipt_platform.data.pack import pack
-from ipt_platform.errors import TrainingError
+from ipt_platform.data.pairs import BatchMaker
+from ipt_platform.errors import NotFiniteError
 from ipt_platform.observe import teller as module
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.exposition import Exposition
@@ -21,7 +25,7 @@ from ipt_platform.observe.teller import Report, Teller, Voice
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.train.group import ALONE
 from ipt_platform.train.place import Place
-from ipt_platform.train.session import Session
+from ipt_platform.train.session import OpenStream, Session
 from ipt_platform.train.surroundings import Surroundings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -78,16 +82,27 @@ def job(**changes) -> TrainJob:
     return parsed
 
 
-def train(told: TrainJob, run: RunDir, base: Path, exporter: Exporter | None, **ties) -> None:
+def made_here(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    return local_stream(maker, start, stop, processes=0)
+
+
+def poisoned(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+    """A carrier whose fourth step holds what is no number."""
+    for batch in made_here(maker, start, stop):
+        if batch.step == 3:
+            batch.tasks["denoise"][0][...] = np.nan
+        yield batch
+
+
+def train(told: TrainJob, run: RunDir, base: Path, exporter: Exporter | None, stream: OpenStream = made_here) -> None:
     """A session whose exporter was found before it began."""
     teller = Teller(lambda: exporter) if exporter else None
     if teller:
         teller._looked, teller._line = 0.0, exporter
     voice = Voice(teller, told.name)
     place = Place(run, run.new_attempt(), base, ALONE, torch.device("cpu"))
-    stream = lambda maker, start, stop: local_stream(maker, start, stop, processes=0)  # noqa: E731
     try:
-        Session(told, place, stream, surroundings=Surroundings(voice=voice, **ties)).train()
+        Session(told, place, stream, surroundings=Surroundings(voice=voice)).train()
     finally:
         voice.close()
 
@@ -155,9 +170,9 @@ def test_an_attempt_after_a_damage_tells_of_it_and_goes_on_counting(base, tmp_pa
 
 
 def test_a_loss_that_is_not_finite_is_counted(base, tmp_path, exporter):
-    wild = {**JOB_FILE["train"], "optimizer": {"lr": 1e30, "bias_lr": 1e30, "grad_clip": None, "bias_grad_clip": None}}
-    with pytest.raises(TrainingError, match="finite"):
-        train(job(train=wild), create(tmp_path, "wild"), base, exporter)
+    with pytest.raises(NotFiniteError, match="step 3"):
+        train(job(), create(tmp_path, "poisoned"), base, exporter, poisoned)
 
     found = exporter.samples()
     assert of(found, "ipt_train_nonfinite_total") == 1
+    assert of(found, "ipt_train_step") == 2

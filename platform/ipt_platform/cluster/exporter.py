@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ class Exporter:
         self._open = ExitStack()
         secret = secret_at(token, "the exporter of metrics")[0] if token else None
         self.listen = self._open.enter_context(serving(self.exposition.registry, Listen.parse(listen), secret))
+        if self.listen.host in ("0.0.0.0", "::"):  # noqa: S104 - of all addresses of the machine, others use this one
+            self.listen = replace(self.listen, host=ray.util.get_node_ip_address())
         if targets:
             write_targets(Path(targets).expanduser(), self.listen)
         threading.Thread(target=self._look, name="looking", daemon=True).start()
@@ -71,7 +74,7 @@ class Exporter:
         self.exposition.apply(reports)
 
     def know(self, storage: str) -> str:
-        """Look at a storage from now on, as long as there are not too many.
+        """Look at a storage now, and from now on, as long as there are not too many.
 
         Args:
             storage: an absolute path, or a URL.
@@ -81,7 +84,7 @@ class Exporter:
         """
         if storage not in self._storages:
             self._storages = [*self._storages, storage][-STORAGES:]
-            self._known.set()
+        self._known.set()
         return f"http://{self.listen}/metrics"
 
     def _look(self) -> None:

@@ -26,6 +26,9 @@ RENEW_SECONDS = 30.0
 PAUSE_SECONDS = 0.5
 """Between two looks into the mailbox, so that steps of milliseconds are told together."""
 
+CLOSE_SECONDS = 5.0
+"""For the last words at the end of a run, if an exporter is there and slow."""
+
 LOOK_SECONDS = 30.0
 """How often an exporter is looked for that is not there."""
 
@@ -146,7 +149,7 @@ class Teller:
             self._thread = threading.Thread(target=self._run, name="telling", daemon=True)
             self._thread.start()
 
-    def close(self, seconds: float = 2.0) -> None:
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Tell what is left, for so many seconds at most, and end the thread; without an exporter that is done at once."""
         self._closing.set()
         if self._thread:

@@ -49,7 +49,7 @@ class StepResult:
     grad_norm: float
     bias_grad_norm: float
     norms: Mapping[str, float] = field(default_factory=dict)
-    alone: float = 0.0
+    alone: float = field(default=0.0, compare=False)
 
 
 def charbonnier(error: Tensor) -> Tensor:
