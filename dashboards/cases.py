@@ -77,7 +77,11 @@ CASES = (
     ),
     Case(
         "IptNonFiniteLoss",
-        {'ipt_train_nonfinite_total{job="sync"}': "0+0x10 1+0x100"},
+        {
+            'ipt_train_nonfinite_total{job="sync"}': "0+0x10 1+0x100",
+            'ipt_train_nonfinite_total{job="search"}': "0+0x10 1+0x100",
+            'ipt_search_trials{job="search",state="running"}': "4+0x110",
+        },
         "10m", "11m", "80m", {"job": "sync"},
     ),
     Case(

@@ -50,7 +50,8 @@ TRAINING = (
         name="IptNonFiniteLoss",
         severity="critical",
         hold="0m",
-        expr=f"sum by (job) {risen('ipt_train_nonfinite_total', '1h')} > 0",
+        # that some values of a search diverge is what it finds out
+        expr=f"sum by (job) {risen('ipt_train_nonfinite_total', '1h')} > 0 unless on (job) ipt_search_trials",
         summary="the loss or a gradient of {{ $labels.job }} was not a number",
         means="Training has stopped before anything was updated, and kept the last good state.",
         do="The event `failed` names step and task: begin a new run with a smaller learning rate or a smaller"
