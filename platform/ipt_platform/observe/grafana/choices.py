@@ -3,7 +3,7 @@
 from ipt_platform.observe.alerts.model import risen
 from ipt_platform.observe.grafana.model import Color, Panel, Target, chosen
 
-JOB = chosen("job", "Job", "ipt_train_step")
+JOB = chosen("job", "Job", "ipt_train_steps_total")
 SEARCH_JOB = chosen("job", "Search", "ipt_search_trials")
 TASK = chosen("task", "Task", "ipt_train_loss", 'job=~"$job"')
 SET = chosen("set", "Test set", "ipt_eval_psnr_db", 'job=~"$job"')
