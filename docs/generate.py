@@ -1,17 +1,21 @@
-"""Writes docs/job-file.md and docs/degradations.md: `python docs/generate.py`.
+"""Writes the pages that are made from code, or parts of them: `python docs/generate.py`.
 
 The text of every key of a job is its description in ipt_platform/spec; that of every degradation and parameter is its
-docstring in ipt_platform/data/degradations. Tests compare the pages with what this makes of them.
+docstring in ipt_platform/data/degradations; that of every metric its help in ipt_platform/observe/catalogue.py, and that of
+every alert stands in ipt_platform/observe/alerts. Tests compare the pages with what this makes of them.
 """
 
 import inspect
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from ipt_platform.data.degradations import DEGRADATIONS
 from ipt_platform.data.degradations.compose import COMPOSITIONS
+from ipt_platform.observe.alerts import ALERTS
+from ipt_platform.observe.catalogue import LABELS, METRICS, RANKS, Metric
 from ipt_platform.spec.families import degradation_definitions
 from ipt_platform.spec.job import JOB_KINDS
 from ipt_platform.spec.load import ORDER
@@ -21,6 +25,9 @@ from ipt_platform.spec.task import load_task, task_names
 
 JOB_FILE = Path(__file__).with_name("job-file.md")
 DEGRADATIONS_PAGE = Path(__file__).with_name("degradations.md")
+OPERATIONS = Path(__file__).with_name("operations.md")
+ALERTS_BEGIN, ALERTS_END = "<!-- alerts: written by docs/generate.py -->\n", "<!-- end of alerts -->\n"
+METRICS_PAGE = Path(__file__).with_name("metrics.md")
 INTRODUCTION = """\
 # The job file
 
@@ -92,6 +99,98 @@ step gives the picture its size back; so a chain with steps of super-resolution 
 """
 
 
+METRICS_INTRODUCTION = """\
+# Metrics
+
+<!-- Written by docs/generate.py from ipt_platform/observe/catalogue.py; change that and run it again. -->
+
+What the platform exports for [Prometheus](https://prometheus.io). A cluster has one exporter, an actor on Ray's head node
+that the first run starts and that stays. Runs tell it what they do, so there is one target to scrape, whose series go on when
+workers are replaced and runs are started anew.
+
+## Scraping
+
+On a cluster, `ipt-platform cluster up` included, nothing needs to be said: the exporter answers at
+`http://127.0.0.1:9464/metrics` of the head node. A training on a Ray of its own has none unless it is asked for. Both are
+said in [config.toml](cluster.md#a-cluster-of-machines) or in the environment, of the process that leads the run: `submit`, or
+on a cluster the head.
+
+```toml
+[metrics]
+listen = "0.0.0.0:9464"                      # or IPT_METRICS_LISTEN; port 0: any that is free
+token = "file:~/metrics.token"               # or IPT_METRICS_TOKEN; env:NAME or file:PATH, on the machine of the exporter
+targets = "/etc/prometheus/ipt-targets.json" # or IPT_METRICS_TARGETS; a file for file_sd_configs, written when it begins
+```
+
+```yaml
+scrape_configs:
+  - job_name: ipt                            # alerts ask for it
+    honor_labels: true                       # the label job of our series is the job file's name
+    file_sd_configs: [{files: [/etc/prometheus/ipt-targets.json]}]
+    authorization: {credentials_file: /etc/prometheus/ipt-metrics.token}
+```
+
+[dashboards/prometheus](../dashboards/prometheus) has a whole configuration, with alerts: see [Operations](operations.md).
+
+Beyond loopback the exporter does not listen without a token; who does not bear it gets 401 and no numbers. Nothing but `GET
+/metrics` is there. The connection is not encrypted: where others can listen to it, put TLS or a tunnel before it.
+
+Training does not wait for the exporter, and does not need it. What is told is laid into a mailbox of the process, which a
+thread empties twice a second: while the exporter is slow or away, counts add up there and of gauges the last value stays.
+When it was killed, Ray starts it again; its counters then begin at 0, as `rate()` expects, and within half a minute all
+gauges are there again. What could not be told stands in `ipt_exporter_dropped_total`. A job's series are kept for a day after
+its end, for a week if it ended without a word. After an upgrade of the platform end the old exporter (`cluster down`, or
+`ray.kill`), which does not know new metrics.
+
+The trials of a search and the trainings of an analysis count under the name of the whole job: their steps, images and seconds
+add up there, and they have no gauges.
+
+## Ray's own metrics
+
+Ray exports metrics of nodes, tasks and the object store itself, and **its ports answer anybody**, with or without Ray's
+token: an agent on each node (`--metrics-export-port`), the dashboard (44227) and the autoscaler (44217) on the head. They
+tell names of nodes, jobs and users, and no data. To close them:
+
+* `RAY_enable_metrics_collection=0` where Ray starts closes the agents' ports. `cluster up` and the Ray of a single run set
+  it, and listen on loopback alone; `RAY_enable_metrics_collection=1 ipt-platform cluster up` turns Ray's metrics on.
+* The other two ports have no switch: let a firewall, or a NetworkPolicy on Kubernetes, admit only Prometheus to them.
+
+## Labels
+
+"""
+
+
+def metrics_page() -> str:
+    """The whole page as Markdown."""
+    rows = ["| label | values |", "|---|---|", *(f"| `{name}` | {_cell(text)} |" for name, text in LABELS.items())]
+    parts = [METRICS_INTRODUCTION + "\n".join(rows) + "\n"]
+    sections = {"train": "Training", "checkpoint": "Checkpoints", "eval": "Evaluation", "data": "Data", "": "The platform"}
+    for prefix, title in sections.items():
+        own = [metric for metric in METRICS.values() if _section(metric, sections) == prefix]
+        parts.append(
+            "\n".join([f"## {title}", "", "| metric | type | labels | meaning |", "|---|---|---|---|", *map(_metric, own)])
+            + "\n"
+        )
+    return "\n".join(parts)
+
+
+def _section(metric: Metric, sections: Collection[str]) -> str:
+    prefix = metric.name.split("_")[1]
+    return prefix if prefix in sections else ""
+
+
+def _metric(metric: Metric) -> str:
+    labels = []
+    for label in metric.labels:
+        words = metric.words.get(label, ())
+        said = f": 0 to {RANKS - 1}" if label == "rank" else f": {', '.join(words)}" if words else ""
+        labels.append(f"`{label}`{said}")
+    text = metric.help
+    if metric.buckets:
+        text += f" Buckets: {', '.join(f'{bound:g}' for bound in metric.buckets)}."
+    return f"| `{metric.name}` | {metric.kind} | {'; '.join(labels)} | {_cell(text)} |"
+
+
 def job_file_page() -> str:
     """The whole page as Markdown."""
     schema = job_schema()
@@ -114,6 +213,27 @@ def degradations_page() -> str:
     keys += [_parameter(key, some[key], default) for key, default in (("probability", 1), ("as", None))]
     parts = [DEGRADATIONS_INTRODUCTION + "\n".join(keys), REPLACING, *_families(schemas)]
     return "\n".join(parts)
+
+
+def operations_page(page: str) -> str:
+    """The page with its list of alerts written anew.
+
+    Args:
+        page: as it is.
+    """
+    before, _, rest = page.partition(ALERTS_BEGIN)
+    _, _, after = rest.partition(ALERTS_END)
+    rows = ["| alert | severity | says |", "|---|---|---|"]
+    for each in ALERTS:
+        labelled = re.sub(r"{{ \$labels\.(\w+) }}", lambda found: found[1].upper(), each.summary)
+        said = re.sub(r"{{ \$value[^}]*}}", "N", labelled)
+        rows.append(f"| [{each.name}](#{each.name.lower()}) | {each.severity} | {_cell(said)} |")
+    parts = ["\n".join(rows)]
+    for each in ALERTS:
+        once = "at once" if each.hold == "0m" else f"after {each.hold}"
+        parts.append(f"### {each.name}\n\n**{each.severity}**, {once}. {each.means}\n\n**To do**: {each.do}")
+        parts.append(f"```text\n{each.expr}\n```")
+    return f"{before}{ALERTS_BEGIN}\n" + "\n\n".join(parts) + f"\n\n{ALERTS_END}{after}"
 
 
 def _families(schemas: dict[str, Any]) -> Iterator[str]:
@@ -282,3 +402,5 @@ def _followed(schema: dict[str, Any], reference: str) -> dict[str, Any]:
 if __name__ == "__main__":
     JOB_FILE.write_text(job_file_page(), encoding="utf-8")
     DEGRADATIONS_PAGE.write_text(degradations_page(), encoding="utf-8")
+    OPERATIONS.write_text(operations_page(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
+    METRICS_PAGE.write_text(metrics_page(), encoding="utf-8")

@@ -139,6 +139,10 @@ class TrainingError(IptError):
     exit_code = ExitCode.JOB_FAILED
 
 
+class NotFiniteError(TrainingError):
+    """A loss or a gradient was not finite; nothing was updated."""
+
+
 class OutOfMemoryError(TrainingError):
     """The job needs more memory than there is; the message says what to change in it."""
 

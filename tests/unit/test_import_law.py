@@ -29,7 +29,7 @@ LAYERS = (
 
 RAY = {
     "data/stream.py", "data/executor.py", "restore/batch.py", "train/worker.py", "train/driver.py", "train/elastic.py",
-    "train/entry.py",
+    "train/entry.py", "train/exporting.py",
     "train/failures.py", "train/supervise.py", "train/trainer.py", "tune/room.py", "tune/search.py", "tune/searcher.py",
     "tune/trial.py",
 }  # fmt: skip
@@ -41,8 +41,11 @@ S3 = {"storage/s3.py"}
 DATABASE = {"registry/database.py"}
 """The file that may import SQLAlchemy; others import it where the index is opened."""
 
+PROMETHEUS = {"observe/exposition.py", "observe/scraped.py"}
+"""The files that may import prometheus_client; the process that exports imports them."""
+
 PURE = ("storage", "spec", "data", "observe", "evaluate"), ("model", "checkpoint", "registry", "restore", "train")
-"""What runs where neither Ray nor a service is installed (but files of RAY, S3, DATABASE); the first five without torch too."""
+"""What runs where neither Ray nor a service is installed (but for the files above); the first five without torch too."""
 
 SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna")
 
@@ -96,6 +99,20 @@ def test_boto3_stands_only_where_requests_to_s3_are_made():
     assert found == S3
 
 
+def test_prometheus_client_stands_only_where_metrics_are_exported():
+    found = {file for file, tree in modules() if "prometheus_client" in {name.split(".")[0] for name in imported(tree)}}
+
+    assert found == PROMETHEUS
+
+
+def test_who_exports_does_without_torch():
+    code = "import sys, ipt_platform.cluster.exporter, ipt_platform.cluster.looking; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert {"ray", "prometheus_client"} <= set(loaded)
+    assert [name for name in ("torch", "cv2", "matplotlib", "scipy", "ray.train", "ray.tune") if name in loaded] == []
+
+
 def test_manifests_are_written_without_ray_and_services():
     code = "import sys, ipt_platform.cluster.render.manifest; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -117,7 +134,7 @@ def test_pure_packages_run_without_ray_and_services(packages, refused):
     names = [
         "ipt_platform." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for file, _ in modules()
-        if file.split("/")[0] in packages and file not in RAY | S3 | DATABASE
+        if file.split("/")[0] in packages and file not in RAY | S3 | DATABASE | PROMETHEUS
     ]
     code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

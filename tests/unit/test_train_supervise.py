@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def supervisor(run: RunDir, job: LearningJob) -> Supervisor:
-    return Supervisor(job, Submission.of(run, this_process()))
+    return Supervisor(job, Submission.of(run, this_process()), ("small", False))
 
 
 def fail(watch: Supervisor, run: RunDir, found: WorkerGroupPollStatus) -> None:

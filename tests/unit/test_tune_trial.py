@@ -58,6 +58,7 @@ def config_of(base: Path, **changes: Any) -> dict[str, Any]:
         "document": {**JOB, **changes},
         "base": str(base),
         "leader": asdict(this_process()),
+        "part_of": "search",
     }
 
 

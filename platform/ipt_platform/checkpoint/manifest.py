@@ -25,6 +25,8 @@ from ipt_platform.errors import CheckpointError
 
 MANIFEST = "MANIFEST.json"
 COMMIT = "COMMIT"
+NEVER_COMMITTED = "never committed"
+"""In the reason why a checkpoint without a COMMIT is not usable."""
 TEMPORARY = ".tmp-"
 ASIDE = ".old-"
 
@@ -234,7 +236,7 @@ def _read_manifest(checkpoint: Path) -> Manifest:
         raise CheckpointError(f"{checkpoint}: there is no such checkpoint folder")
     for name in (COMMIT, MANIFEST):
         if not (checkpoint / name).is_file():
-            why = "never committed, its writer was stopped before the end" if name == COMMIT else "damaged"
+            why = f"{NEVER_COMMITTED}, its writer was stopped before the end" if name == COMMIT else "damaged"
             raise CheckpointError(f"{checkpoint}: {why}: {name} is missing")
     data, commit = (checkpoint / MANIFEST).read_bytes(), (checkpoint / COMMIT).read_bytes()
     if commit != commit_bytes(data):

@@ -91,6 +91,7 @@ def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | 
         return
     import ray
 
+    from ipt_platform.cluster.exporter import exported
     from ipt_platform.cluster.local import connected
 
     log = run.logs(run.current_attempt() + 1, "driver")
@@ -104,7 +105,8 @@ def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | 
             elif short := lacking(slots, ray.cluster_resources()):
                 append_event(run, "warning", run.current_attempt(), reason=f"the cluster is too small for the job: {short}")
             try:
-                yield
+                with exported(run, embedded=folder is not None):
+                    yield
                 link.tell(exit_code=0)
             except Exception as error:
                 # Before Ray is shut down, which may take as long as it likes, and whose end would be taken for the reason.

@@ -9,6 +9,8 @@
     project = "restoration"                   who pays; a label on what is submitted
     set = ["cluster.gpus_per_worker=1"]       as --set, where neither job nor command line says it
 
+    [metrics]                                 how the exporter of metrics is reached: see scraping.py
+
 A file and not the environment holds what several clusters need; secrets are in neither.
 """
 
@@ -22,6 +24,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from ipt_platform.cluster.scraping import MetricsEntry, secret_place
 from ipt_platform.errors import NotFoundError, Problem, SpecError, UsageError
 from ipt_platform.spec.base import Many, Name, Spec, Text
 from ipt_platform.spec.problems import problems_of
@@ -42,19 +45,11 @@ def _http(value: str) -> str:
     return value.rstrip("/")
 
 
-def _place(value: str) -> str:
-    kind, colon, name = value.partition(":")
-    if kind not in ("env", "file") or not colon or not name:
-        # The value is not shown: it may be the token itself.
-        raise ValueError("expected where the token is, as in env:GPU_TOKEN or file:~/gpu.token; never the token itself")
-    return value
-
-
 class ClusterEntry(Spec):
     """One cluster of the configuration file."""
 
     address: Annotated[Text, AfterValidator(_http)] = Field(description="Of the dashboard of Ray, which serves the Jobs API.")
-    token: Annotated[Text, AfterValidator(_place)] | None = Field(
+    token: Annotated[Text, AfterValidator(secret_place)] | None = Field(
         default=None, description="Where the token of the cluster is: env:NAME or file:PATH; null: Ray's own places are asked."
     )
     storage: Text | None = Field(default=None, description="Storage of jobs that name none.")
@@ -67,6 +62,7 @@ class ConfigFile(Spec):
 
     default: Name | None = Field(default=None, description="The cluster of commands that name none; null: a Ray of their own.")
     clusters: dict[Name, ClusterEntry] = Field(default_factory=dict, description="Clusters by name.")
+    metrics: MetricsEntry = Field(default_factory=MetricsEntry, description="How the exporter of metrics is reached.")
 
 
 @dataclass(frozen=True)
@@ -155,28 +151,32 @@ def find_target(name: str | None) -> Target | None:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
         raise NotFoundError(f"no cluster {name!r} in {config_path()}: {hint}")
-    return Target(name, entry, *_token(name, entry)) if entry.token else Target(name, entry)
+    return Target(name, entry, *secret_at(entry.token, f"cluster {name}")) if entry.token else Target(name, entry)
 
 
-def _token(name: str, entry: ClusterEntry) -> tuple[str, str]:
-    """The token of a cluster, and where it came from.
+def secret_at(place: str, whose: str) -> tuple[str, str]:
+    """A token, and where it came from.
+
+    Args:
+        place: env:NAME or file:PATH.
+        whose: what it is the token of.
 
     Raises:
         NotFoundError: it is not there.
         UsageError: others can read it.
     """
-    kind, _, place = (entry.token or "").partition(":")
+    kind, _, place = place.partition(":")
     if kind == "env":
         if not (token := os.environ.get(place, "").strip()):
-            raise NotFoundError(f"cluster {name}: the environment has no {place}, where its token should be")
+            raise NotFoundError(f"{whose}: the environment has no {place}, where its token should be")
         return token, f"the environment variable {place}"
     path = Path(place).expanduser()
     try:
         mode, token = path.stat().st_mode, path.read_text().strip()
     except OSError as error:
-        raise NotFoundError(f"cluster {name}: its token should be in {path}: {error.strerror}") from error
+        raise NotFoundError(f"{whose}: its token should be in {path}: {error.strerror}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(f"cluster {name}: others can read its token; run `chmod 600 {path}`, and change the token")
+        raise UsageError(f"{whose}: others can read its token; run `chmod 600 {path}`, and change the token")
     if not token:
-        raise NotFoundError(f"cluster {name}: {path}, where its token should be, is empty")
+        raise NotFoundError(f"{whose}: {path}, where its token should be, is empty")
     return token, f"the file {path}"

@@ -35,21 +35,22 @@ class Heartbeat:
         self.run, self.path, self.attempt, self.every, self.clock = run, run.heartbeat, attempt, every, clock
         self.number, self.last = 0, float("-inf")
 
-    def __call__(self) -> None:
-        """Beat, if the last one was long enough ago.
+    def __call__(self) -> bool:
+        """Beat, if the last one was long enough ago; whether it did.
 
         Raises:
             OSError: the disk is full or refuses.
         """
         now = self.clock()
         if now - self.last < self.every:
-            return
+            return False
         self.last, self.number = now, self.number + 1
         temporary = self.path.with_name(f".{self.path.name}-{self.attempt}")
         temporary.write_text(json.dumps({"attempt": self.attempt, "beat": self.number}) + "\n")
         # Not synced: after a power cut nobody watches.
         temporary.replace(self.path)
         self.run.keep(self.path)
+        return True
 
 
 class Silence:

@@ -19,13 +19,21 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import LearningJob
 from ipt_platform.train.elastic import Elasticity, scaling_of
 from ipt_platform.train.entry import train_worker
+from ipt_platform.train.exporting import led
 from ipt_platform.train.failures import cause_of, classify
 from ipt_platform.train.submission import Submission
 from ipt_platform.train.supervise import Supervisor
 from ipt_platform.train.trainer import Trainer
 
 
-def run_training(job: LearningJob, run: RunDir, base: Path, leader: Process | None = None, alone: bool = False) -> None:
+def run_training(
+    job: LearningJob,
+    run: RunDir,
+    base: Path,
+    leader: Process | None = None,
+    alone: bool = False,
+    part_of: str | None = None,
+) -> None:
     """Train a job on the Ray that this process is connected to; returns when its last step is done.
 
     Workers that are lost or stand still are replaced up to `cluster.max_failures` times between two checkpoints, those whose
@@ -37,6 +45,7 @@ def run_training(job: LearningJob, run: RunDir, base: Path, leader: Process | No
         base: what relative paths of the job are relative to.
         leader: the process with which the run lives and ends; this process by default.
         alone: whether that Ray is there for this job only: it has one machine, and ends with the job.
+        part_of: name of the job of which this one is a part, if it is; what is counted is told under that name.
 
     Raises:
         CancelledRunError: somebody stopped it; a checkpoint was committed.
@@ -49,6 +58,7 @@ def run_training(job: LearningJob, run: RunDir, base: Path, leader: Process | No
     cluster = job.cluster
     state = run.path / "ray"
     submission = Submission.of(run, leader or this_process())
+    told_as = (part_of or job.name, part_of is not None)
     trainer = Trainer(
         train_worker,
         alone=alone,
@@ -59,6 +69,7 @@ def run_training(job: LearningJob, run: RunDir, base: Path, leader: Process | No
             "storage": submission.storage,
             "base": str(base.absolute()),
             "leader": asdict(submission.leader),
+            "told_as": told_as,
         },
         backend_config=_backend_config(job, waits=2 * job.checkpoint.patience if run.mirror else 0),
         scaling_config=scaling_of(cluster),
@@ -71,11 +82,12 @@ def run_training(job: LearningJob, run: RunDir, base: Path, leader: Process | No
                 max_failures=-1,
                 max_preemption_failures=-1 if cluster.max_preemptions is None else cluster.max_preemptions,
             ),
-            callbacks=[cast(UserCallback, Supervisor(job, submission))],  # Ray takes any of its callbacks
+            callbacks=[cast(UserCallback, Supervisor(job, submission, told_as))],  # Ray takes any of its callbacks
         ),
     )
     try:
-        trainer.fit()
+        with led(*told_as):
+            trainer.fit()
     except (TrainingFailedError, RayError) as error:
         failure = _failure(error, job)
         submission.tell_ending(failure)

@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ipt_platform.checkpoint.files import Content, Fence, Verified, commit, prune
 from ipt_platform.checkpoint.state import load_training_state
@@ -19,6 +20,20 @@ from ipt_platform.train.whole import share_like, whole_files
 log = logging.getLogger(__name__)
 
 
+class Written(NamedTuple):
+    """What writing a checkpoint took.
+
+    Attributes:
+        gather: seconds in which its tensors were put together.
+        write: seconds in which its files were written and committed.
+        size: bytes.
+    """
+
+    gather: float
+    write: float
+    size: int
+
+
 class Keeping:
     """What a session does with checkpoints; all workers call its methods together.
 
@@ -31,11 +46,13 @@ class Keeping:
 
     Attributes:
         best: `step` and `psnr` (dB) of the best one so far; {} before there is one.
+        written: what the last checkpoint took, in the worker that writes.
     """
 
     def __init__(self, place: Place, spec: CheckpointSpec, fence: Fence, tell: Callable[..., None], waits: Callable[[], None]):
         self.place, self.spec, self._fence, self._tell = place, spec, fence, tell
         self.best: dict[str, float] = {}
+        self.written: Written | None = None
         self._verified = Verified()
         self._deliveries = Deliveries(place.run, place.attempt, spec, self._best_step, tell, waits)
 
@@ -91,11 +108,13 @@ class Keeping:
             RefusedError: another attempt owns the run.
             IptError: an earlier one could not be sent (`Uploads.check`).
         """
+        began = time.perf_counter()
         files = whole_files(files, keep=self.place.workers.first)
-        refused = None
+        refused, gathered = None, time.perf_counter()
         if self.place.workers.first:
             try:
-                self._write(step, files)
+                size = self._write(step, files)
+                self.written = Written(gathered - began, time.perf_counter() - gathered, size)
                 if last:
                     self._deliveries.finish()
             except RefusedError as error:
@@ -114,11 +133,15 @@ class Keeping:
                 self._deliveries.finish()
         self._deliveries.close()
 
-    def _write(self, step: int, files: Mapping[str, Content]) -> None:
+    def _write(self, step: int, files: Mapping[str, Content]) -> int:
+        """Commit files and remove what is not kept; gives the size of the checkpoint in bytes."""
         run = self.place.run
-        self._verified.remember(commit(run.checkpoints, step, files, self._fence, self.place.attempt))
+        committed = commit(run.checkpoints, step, files, self._fence, self.place.attempt)
+        self._verified.remember(committed)
         pending = self._deliveries.take(step)
+        size = sum(path.stat().st_size for path in committed.rglob("*") if path.is_file())
         prune(run.path, self.spec.keep, {*self._best_step(), *pending}, self._fence, self._verified)
+        return size
 
     def _best_step(self) -> set[int]:
         return {int(self.best["step"])} if self.best else set()

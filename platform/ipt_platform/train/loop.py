@@ -1,6 +1,6 @@
 """Steps until the end or until somebody asks to stop; what happens between them is said by hooks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,13 +28,25 @@ class Hooks(Protocol):
 
 @dataclass(frozen=True)
 class Interval:
-    """What happened since the last report: its last step's result, and time in seconds."""
+    """What happened since the last report: its last step's result, and time in seconds.
+
+    Attributes:
+        result: of the last step.
+        steps: how many there were.
+        images: that they took.
+        seconds: that they took, the wait for data included.
+        waited: seconds of that in which a step waited for its data.
+        each: seconds of each step.
+        alone: seconds until this worker began to wait for others in its steps, the wait for data included.
+    """
 
     result: StepResult
     steps: int
     images: int
     seconds: float
     waited: float
+    each: Sequence[float] = ()
+    alone: float = 0.0
 
 
 def run_steps(
@@ -67,8 +79,8 @@ def run_steps(
     Raises:
         TrainingError: a loss is not finite.
     """
-    steps = images = 0
-    seconds = waited = 0.0
+    images, seconds, waited, alone = 0, 0.0, 0.0, 0.0
+    each: list[float] = []
     while state.step < total:
         began = clock()
         batch = next(stream)
@@ -80,11 +92,11 @@ def run_steps(
         count, spent, wait = images_at(state.step), clock() - began, arrived - began
         state.step, state.images = state.step + 1, state.images + count
         state.seconds, state.waited = state.seconds + spent, state.waited + wait
-        steps, images, seconds, waited = steps + 1, images + count, seconds + spent, waited + wait
+        images, seconds, waited, alone = images + count, seconds + spent, waited + wait, alone + wait + result.alone
+        each.append(spent)
         if state.step % log_every == 0 or state.step == total:
-            hooks.log(Interval(result, steps, images, seconds, waited))
-            steps = images = 0
-            seconds = waited = 0.0
+            hooks.log(Interval(result, len(each), images, seconds, waited, each, alone))
+            images, seconds, waited, alone, each = 0, 0.0, 0.0, 0.0, []
             if state.step < total and hooks.should_stop():
                 return False
         if state.step < total and any(state.step % period == 0 for period in milestones):

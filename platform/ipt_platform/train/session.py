@@ -15,7 +15,7 @@ from torch import nn
 from ipt_platform.checkpoint.state import state_files
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.pairs import BatchMaker
-from ipt_platform.errors import CancelledRunError, IptError, PreemptedError, RefusedError, TrainingError
+from ipt_platform.errors import CancelledRunError, IptError, NotFiniteError, PreemptedError, RefusedError, TrainingError
 from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.evaluate.testset import frozen_task, open_testsets
 from ipt_platform.model.counts import count_parameters
@@ -36,6 +36,7 @@ from ipt_platform.train.shape import schedule_of
 from ipt_platform.train.sharding import ShardedModel, is_sharded
 from ipt_platform.train.step import Stepper
 from ipt_platform.train.surroundings import ON_ITS_OWN, Surroundings
+from ipt_platform.train.telling import Telling
 from ipt_platform.train.whole import whole_model
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Session:
         self.refused = self.last_bad = ""
         self.leaving: IptError | None = None
         self.evaluation_due = False
+        self.telling = Telling(job, place, surroundings.voice)
         # What is written in between stays on this machine, or says itself whose it is.
         self.fence = place.run.fence(place.attempt, fresh=False)
         self.keeping = Keeping(place, job.checkpoint, self.fence, self._event, surroundings.alive)
@@ -92,6 +94,7 @@ class Session:
         self.testsets = open_testsets(job.evaluate.sets, place.base, self.tasks)
         self.beginning = beginning_of(job, place.run, place.device)
         self.state = self.beginning.state
+        self.telling.begin(self.beginning.backbone, self.total)
         self._resume(found)
         model = torch.compile(self.state.model) if job.train.compile else self.state.model
         assert isinstance(model, nn.Module)
@@ -114,7 +117,9 @@ class Session:
         diverged = False
         try:
             return self._train()
-        except TrainingError:
+        except TrainingError as error:
+            if isinstance(error, NotFiniteError):
+                self.telling.not_finite()
             diverged = True  # what was committed before shall be there, and the reason to give is this one
             raise
         finally:
@@ -166,9 +171,10 @@ class Session:
         """Append a line to metrics.jsonl and to the log; give up if too many samples were bad."""
         self._count_samples()
         located = self.schedule.locate(self.state.step - 1)
-        losses = self.place.workers.gather(interval.result.loss)
+        told = self.place.workers.gather((interval.result.loss, self.telling.share(interval, self.state)))
         if not self.place.workers.first:
             return
+        losses = [loss for loss, _ in told]
         rates = {group["name"]: group["lr"] for group in self.state.optimizer.param_groups}
         per_step = interval.seconds / interval.steps
         line = {
@@ -188,6 +194,7 @@ class Session:
             "eta_seconds": (self.total - self.state.step) * per_step,
         }
         self._tell(lambda: append_metrics(self.place.run, line))
+        self.telling.steps(interval, self.state, located.stage, line, [share for _, share in told])
         log.info("step %d/%d loss %s", self.state.step, self.total, line["loss"])
 
     def milestone(self) -> None:
@@ -217,6 +224,7 @@ class Session:
         counts = self.place.workers.gather((self.new_samples, self.last_bad))
         new = sum((count for count, _ in counts), SampleCount())
         self.samples, self.new_samples = self.samples + new, SampleCount()
+        self.telling.samples(new)
         limit = self.job.data.max_bad
         if new.bad and self.samples.exceeds(limit, self.maker.plan.images):
             raise TrainingError(
@@ -280,6 +288,7 @@ class Session:
             line = {"attempt": self.place.attempt, "step": self.state.step, "evaluation": scores}
             self._tell(lambda: append_metrics(self.place.run, line))
             self._event("evaluated", step=self.state.step, psnr=mean)
+            self.telling.scores(scores)
         return scores
 
     def _measured(self, *item: Any) -> None:
@@ -313,6 +322,7 @@ class Session:
             },
         )
         self.keeping.commit(state.step, files, last)
+        self.telling.written(self.keeping.written)
 
     def _resume(self, checkpoint: Path | None) -> None:
         if checkpoint is None:
@@ -348,6 +358,7 @@ class Session:
         """The first worker tells; what only one worker sees (a bad sample) is told by that one."""
         if self.place.workers.first or event == "bad-sample":
             self._tell(lambda: append_event(self.place.run, event, self.place.attempt, **fields))
+            self.telling.event(event, fields)
 
     def _tell(self, write: Callable[[], object]) -> None:
         """Write into the run's files if the run is still this attempt's; if not, all workers hear of it when they next talk."""

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from ipt_platform.data.batch import Batch
-from ipt_platform.errors import TrainingError
+from ipt_platform.errors import NotFiniteError
 from ipt_platform.train.group import ALONE, Workers
 from ipt_platform.train.sharding import ShardedModel
 from ipt_platform.train.state import TrainState, update_average
+from ipt_platform.train.watch import watch_of
 
 Forward = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
@@ -34,11 +35,21 @@ class StepSettings:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step measured: loss per task (means over this worker's crops), gradient norms before clipping."""
+    """What a step measured.
+
+    Attributes:
+        loss: by task, means over this worker's crops.
+        grad_norm: of the backbone's gradient before clipping.
+        bias_grad_norm: of that of all biases.
+        norms: those of each group of the optimizer.
+        alone: seconds until this worker's last backward pass, in which workers wait for each other; on a GPU by its own clock.
+    """
 
     loss: dict[str, float]
     grad_norm: float
     bias_grad_norm: float
+    norms: Mapping[str, float] = field(default_factory=dict)
+    alone: float = field(default=0.0, compare=False)
 
 
 def charbonnier(error: Tensor) -> Tensor:
@@ -69,14 +80,16 @@ class Stepper:
         workers: Workers = ALONE,
     ):
         self.state, self.settings, self.forward, self.device, self.workers = state, settings, forward, device, workers
+        self.watch = watch_of(device)
 
     def __call__(self, batch: Batch) -> StepResult:
         """Take one step.
 
         Raises:
-            TrainingError: the loss or a gradient is not finite; weights, optimizer and average are as before.
+            NotFiniteError: the loss or a gradient is not finite; weights, optimizer and average are as before.
         """
         state, settings = self.state, self.settings
+        self.watch.start()
         state.optimizer.zero_grad(set_to_none=True)
         parts = split(batch_tensors(batch, self.device), settings.accumulate)
         shares = self._shares(batch)
@@ -92,8 +105,8 @@ class Stepper:
         state.optimizer.step()
         if state.average is not None and settings.average_decay is not None:
             update_average(state.average, state.model, state.step, settings.average_decay)
-        weights = norms.pop("weights", 0.0)
-        return StepResult(loss, weights, math.hypot(*norms.values()))
+        biases = math.hypot(*(norm for name, norm in norms.items() if name != "weights"))
+        return StepResult(loss, norms.get("weights", 0.0), biases, norms, self.watch.seconds())
 
     def _shares(self, batch: Batch) -> dict[str, float]:
         """How much each task weighs: as much as it has crops, so that the loss is the mean over all of them; where tasks are
@@ -121,6 +134,8 @@ class Stepper:
             total = torch.stack([loss * shares[task] for task, loss in losses.items()]).sum()
             # A loss may overflow while its gradients are finite. They are spoilt, so that all workers see it in the average.
             scale = torch.where(torch.isfinite(total), 1 / settings.accumulate, math.nan)
+            if last:
+                self.watch.stop()
             (total * scale).backward()
         return {task: loss.detach() for task, loss in losses.items()}
 
@@ -147,10 +162,10 @@ class Stepper:
         keys = ", ".join(batch.keys)
         found = self.workers.gather((f"the loss of {', '.join(tasks)} is not finite on {keys}" if tasks else "", keys))
         if losses := "; ".join(text for text, _ in found if text):
-            raise TrainingError(
+            raise NotFiniteError(
                 f"step {step}: {losses}. Nothing was updated. Look at these pictures, or lower the learning rates."
             )
-        raise TrainingError(
+        raise NotFiniteError(
             f"step {step}: a gradient is not finite (norms {dict(norms)}), though the losses are. Nothing was updated. The "
             f"batch holds {', '.join(keys for _, keys in found)}; lower the learning rates or use precision fp32."
         )

@@ -1,6 +1,7 @@
 """Watches over the workers, from the process of Ray's that controls them: what failed, and whether and when to try again."""
 
 import contextlib
+import functools
 import random
 import socket
 import time
@@ -17,7 +18,9 @@ from ipt_platform.observe.events import failure_fields, read_events
 from ipt_platform.observe.heartbeat import Silence
 from ipt_platform.observe.oom import oom_kills
 from ipt_platform.observe.status import newest_commit
+from ipt_platform.observe.teller import Voice
 from ipt_platform.spec.job import LearningJob
+from ipt_platform.train.exporting import new_teller
 from ipt_platform.train.failures import Failure, cause_of
 from ipt_platform.train.memory import memory_advice
 from ipt_platform.train.retry import Budget, pause_seconds
@@ -36,10 +39,11 @@ class Supervisor(WorkerGroupCallback):
     Args:
         job: the job.
         submission: whose attempts are watched over.
+        told_as: in whose name the exporter of metrics is told: the job, and whether the run is a part of it.
     """
 
-    def __init__(self, job: LearningJob, submission: Submission):
-        self.job, self.submission = job, submission
+    def __init__(self, job: LearningJob, submission: Submission, told_as: tuple[str, bool]):
+        self.job, self.submission, self.told_as = job, submission, told_as
         self.budget = Budget(job.cluster.max_failures, newest_commit(submission.run))
         self.rng = random.Random(f"{submission.run.id} {submission.before}")  # noqa: S311 - spreads restarts, keeps no secret
         self.pause = 0.0
@@ -47,6 +51,12 @@ class Supervisor(WorkerGroupCallback):
         self.kills = 0
         self.silence: Silence | None = None
         self.over = False
+        self.started_before, self.lost_by = False, "resized"
+
+    @functools.cached_property
+    def voice(self) -> Voice:
+        """Tells the exporter of metrics; made where it is used, for the process that made this is another one."""
+        return Voice(new_teller(), *self.told_as)
 
     # Ray's hooks
 
@@ -68,6 +78,14 @@ class Supervisor(WorkerGroupCallback):
         self.workers, self.kills, self.over = worker_group.get_workers(), oom_kills(), False
         limit = self.job.cluster.hang_seconds
         self.silence = Silence(self.submission.run, limit, every=min(1.0, limit / 8))
+        self.voice.set("ipt_train_workers", len(self.workers))
+        if self.started_before:
+            self.voice.add("ipt_train_restarts_total", 1, reason=self.lost_by)
+        self.started_before, self.lost_by = True, "resized"
+
+    def before_worker_group_shutdown(self, worker_group: Any) -> None:
+        """The workers are about to end."""
+        self.voice.set("ipt_train_workers", 0)
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:
         """Look at what the workers say, a few times a second.
@@ -90,6 +108,7 @@ class Supervisor(WorkerGroupCallback):
         failure = cause_of(errors, self._oom_killed())
         if leaving and not failure.final:  # who is left alone when a machine goes fails too
             failure = Failure(FailureClass.PREEMPTION, failure.reason, final=False)
+        self.lost_by = str(failure.kind)
         if failure.kind is FailureClass.PREEMPTION:
             if not self._made_room():
                 self.submission.tell("worker-lost", failure.reason, **failure_fields(failure.error()))
@@ -101,6 +120,7 @@ class Supervisor(WorkerGroupCallback):
         attempt = self.submission.run.current_attempt()
         limit = f"{self.job.cluster.hang_seconds:g} s (cluster.hang_seconds)"
         stacks = f"logs/{attempt} hold the stacks of what could still say where it was"
+        self.lost_by = str(FailureClass.HANG)
         failure = Failure(FailureClass.HANG, f"no step was made for more than {limit}; {stacks}", final=False)
         for worker in self.workers:
             # A process that is stopped answers nobody, and Ray asks politely first.

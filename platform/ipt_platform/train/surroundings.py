@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ipt_platform.observe.teller import Voice
+
 
 def nothing() -> None:
     """Say and do nothing."""
@@ -15,10 +17,12 @@ class Surroundings:
     Attributes:
         alive: called in every worker whenever a step was made or a picture measured.
         notice: why this worker should make room soon, because machines are taken away; None: it need not.
+        voice: tells the exporter of metrics, in the name of the job; None: nobody is told.
     """
 
     alive: Callable[[], None] = nothing
     notice: Callable[[], str | None] = nothing
+    voice: Voice | None = None
 
 
 ON_ITS_OWN = Surroundings()

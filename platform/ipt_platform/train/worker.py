@@ -5,6 +5,7 @@ import functools
 import inspect
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,9 +39,11 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.stacks import stacks_when_silent
 from ipt_platform.observe.storage import run_at
 from ipt_platform.observe.summary import publish
+from ipt_platform.observe.teller import Voice
 from ipt_platform.spec.job import JOB, LearningJob
 from ipt_platform.train.compiled import compiled_folder, compiled_name, kept_compiled
 from ipt_platform.train.early import Early
+from ipt_platform.train.exporting import new_teller
 from ipt_platform.train.failures import MakingRoomError
 from ipt_platform.train.group import Workers
 from ipt_platform.train.place import Place
@@ -61,7 +64,8 @@ def train_worker(config: dict[str, Any], early: Early | None = None) -> None:
 
     Args:
         config: `job` (plain values), `run` (folder), `storage` (where that lies on S3, if it does), `base` (what relative paths
-            of the job are relative to), `leader` (who leads the attempt, plain values).
+            of the job are relative to), `leader` (who leads the attempt, plain values), `told_as` (in whose name the exporter
+            is told: the job, and whether the run is a part of it).
         early: a stream of this worker that has begun.
     """
     job = JOB.validate_python(config["job"])
@@ -79,14 +83,18 @@ def train_worker(config: dict[str, Any], early: Early | None = None) -> None:
     path = run.logs(attempt, workers.rank)
     _log_to(path)
     with courier(mirror, (path,), functools.partial(publish, run) if workers.first else _nothing, workers.first):
-        _train(job, Place(run, attempt, Path(config["base"]), workers, device), carrier_of(job, early))
+        voice = Voice(new_teller(), *config["told_as"])
+        try:
+            _train(job, Place(run, attempt, Path(config["base"]), workers, device), carrier_of(job, early), voice)
+        finally:
+            voice.close()
 
 
 def _nothing() -> None:
     """What the other workers say of the run's state: the first one speaks for all."""
 
 
-def _train(job: LearningJob, place: Place, open_stream: OpenStream) -> None:
+def _train(job: LearningJob, place: Place, open_stream: OpenStream, voice: Voice) -> None:
     workers, device, run, attempt = place.workers, place.device, place.run, place.attempt
     keep_freed_memory()
     # Ray has set the number already, from what it promised to this worker or from the environment of whoever submits.
@@ -97,13 +105,13 @@ def _train(job: LearningJob, place: Place, open_stream: OpenStream) -> None:
         log.warning("this GPU only imitates bf16, which takes longer than fp32; set train.precision: fp32")
     wrap = functools.partial(distributed, workers=workers, device=device)
     try:
-        with _signs_of_life(job, place) as alive, _compiled(job, place) as keep:
+        with _signs_of_life(job, place, voice) as alive, _compiled(job, place) as keep:
 
             def stepped() -> None:
                 alive()
                 keep()
 
-            Session(job, place, open_stream, wrap, surroundings=Surroundings(stepped, _notice)).train()
+            Session(job, place, open_stream, wrap, surroundings=Surroundings(stepped, _notice, voice)).train()
     except RefusedError as error:
         log.warning("%s", error)
     except PreemptedError as error:
@@ -147,8 +155,8 @@ def _compiled(job: LearningJob, place: Place) -> contextlib.AbstractContextManag
 
 
 @contextlib.contextmanager
-def _signs_of_life(job: LearningJob, place: Place) -> Iterator[Callable[[], None]]:
-    """What a worker calls when it gets on: the first one's heart beats, and none writes where it stands."""
+def _signs_of_life(job: LearningJob, place: Place, voice: Voice) -> Iterator[Callable[[], None]]:
+    """What a worker calls when it gets on: the first one's heart beats and is told of, and none writes where it stands."""
     limit = job.cluster.hang_seconds
     every = beat_seconds(limit)
     heart = Heartbeat(place.run, place.attempt, every) if place.workers.first else None
@@ -157,8 +165,8 @@ def _signs_of_life(job: LearningJob, place: Place) -> Iterator[Callable[[], None
 
         def alive() -> None:
             stands()
-            if heart:
-                heart()
+            if heart and heart():
+                voice.set("ipt_train_progress_timestamp_seconds", time.time())
 
         alive()
         yield alive

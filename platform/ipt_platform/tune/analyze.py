@@ -15,6 +15,7 @@ from ipt_platform.spec.load import LoadedJob, check_job
 from ipt_platform.spec.members import Chain, member_chains, seeds_of
 from ipt_platform.spec.source import Document
 from ipt_platform.train.driver import run_training
+from ipt_platform.train.exporting import led
 from ipt_platform.train.slots import Slots, needed
 from ipt_platform.tune.members import Crew, Outcome
 from ipt_platform.tune.room import at_a_time, at_a_time_there
@@ -97,10 +98,10 @@ def analyze(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, 
     chains = member_chains(loaded.document, str(run.members), base / job.storage)
     total = sum(map(len, chains))
     room, slots = _room(chains, base, job.cluster.max_concurrent)
-    with ray_of(slots) if chains else nullcontext(), attempt_at(run, base, leader, max(1, total)) as whole:
+    with ray_of(slots) if chains else nullcontext(), attempt_at(run, base, leader, max(1, total)) as whole, led(job.name):
         if chains and os.environ.get("RAY_ADDRESS"):
             room = at_a_time_there(_largest(chains, base), job.cluster.max_concurrent)
-        train = partial(run_training, base=base, leader=whole.leader)
+        train = partial(run_training, base=base, leader=whole.leader, part_of=job.name)
         outcomes = Crew(whole, train, room).work(chains) if chains else []
         write(Analysis(loaded, run, base, outcomes))
         whole.count(max(1, total))

@@ -19,6 +19,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.job import TuneJob
 from ipt_platform.spec.load import LoadedJob
 from ipt_platform.train.driver import run_training
+from ipt_platform.train.exporting import led
 from ipt_platform.train.given import total_steps
 from ipt_platform.train.slots import Slots, needed
 from ipt_platform.tune.members import Crew
@@ -27,6 +28,7 @@ from ipt_platform.tune.plan import Plan
 from ipt_platform.tune.prior import as_written, first_trials
 from ipt_platform.tune.room import at_a_time, at_a_time_there, check_dashboard
 from ipt_platform.tune.searcher import StudySearcher
+from ipt_platform.tune.telling import TrialsTold
 from ipt_platform.tune.trial import TrialRun
 from ipt_platform.tune.trials import Suggestion, read_trials, suggest, suggestions
 from ipt_platform.tune.whole import RayOf, Whole, attempt_at
@@ -72,11 +74,12 @@ def search(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, r
     with (
         ray_of(Slots(wanted.cpus + watchers.cpus, wanted.gpus, wanted.store_bytes, dashboard=True)),
         attempt_at(run, base, leader, plan.total) as whole,
+        led(job.name) as voice,
     ):
         if not embedded:
             check_dashboard()
             room = at_a_time_there(need, limit)
-        _try(plan, whole, room)
+        _try(plan, whole, room, TrialsTold(voice, read_trials(run)))
         if reason := whole.asked_to_stop():
             raise CancelledRunError(reason)
         trials = read_trials(run)
@@ -84,11 +87,12 @@ def search(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, r
         if not any(trial.state == "finished" for trial in trials):
             why = next((trial.reason for trial in trials if trial.reason), "no trial was possible")
             raise TrainingError(f"none of {len(trials)} trials came to its end; the first of them: {why}")
-        repeats = Crew(whole, partial(run_training, base=base, leader=whole.leader), room).work(plan.repeats(trials))
+        train = partial(run_training, base=base, leader=whole.leader, part_of=job.name)
+        repeats = Crew(whole, train, room).work(plan.repeats(trials))
         write_outcome(plan, trials, repeats)
 
 
-def _try(plan: Plan, whole: Whole, room: int) -> None:
+def _try(plan: Plan, whole: Whole, room: int, told: TrialsTold) -> None:
     """Let Tune try values until there are enough trials, or somebody asks to stop."""
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     known = suggestions(plan.run)
@@ -96,6 +100,7 @@ def _try(plan: Plan, whole: Whole, room: int) -> None:
     def start(suggestion: Suggestion) -> dict[str, Any]:
         if suggestion not in known:
             suggest(plan.run, suggestion)
+        told.now(suggestion.trial, "running")
         whole.tell(suggestion.trial, "running", values=str(suggestion.values), source=suggestion.source)
         document = plan.document(suggestion.trial, plan.tuned.seed, suggestion.values)
         return {
@@ -105,6 +110,7 @@ def _try(plan: Plan, whole: Whole, room: int) -> None:
             "document": document.value,
             "base": str(plan.base.absolute()),
             "leader": asdict(whole.leader),
+            "part_of": plan.tuned.name,
         }
 
     first = [
@@ -119,7 +125,7 @@ def _try(plan: Plan, whole: Whole, room: int) -> None:
         stop=Watch(whole),
         verbose=0,
         failure_config=FailureConfig(max_failures=0),
-        callbacks=[Counted(whole)],
+        callbacks=[Counted(whole, told)],
     )
     try:
         results = Tuner(
@@ -167,8 +173,8 @@ class Watch(Stopper):
 class Counted(tune.Callback):
     """Writes down in the search's run how each trial ended (Ray Tune's interface)."""
 
-    def __init__(self, whole: Whole):
-        self.whole = whole
+    def __init__(self, whole: Whole, told: TrialsTold):
+        self.whole, self.told = whole, told
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """A trial was stopped or came to its end."""
@@ -182,5 +188,7 @@ class Counted(tune.Callback):
         self._ended(trial, "failed")
 
     def _ended(self, trial: Any, state: str, **fields: Any) -> None:
-        self.whole.tell(Path(trial.config["run"]).name, state, **fields)
+        name = Path(trial.config["run"]).name
+        self.told.now(name, state, fields.get("psnr"))
+        self.whole.tell(name, state, **fields)
         self.whole.count(self.whole.done + 1)

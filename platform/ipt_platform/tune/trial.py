@@ -44,7 +44,7 @@ class TrialRun(Trainable):
         """Begin, go on with, or only look again at the trial's run (Ray Tune's interface)."""
         self.whole, self.attempt = RunDir(Path(config["whole"])), config["attempt"]
         self.run, self.base = RunDir(Path(config["run"])), Path(config["base"])
-        self.leader = Process(**config["leader"])
+        self.leader, self.part_of = Process(**config["leader"]), config["part_of"]
         self.failure = ""
         self.last: dict[str, Any] = {"psnr": None, "step": 0}
         self.lines: deque[dict[str, Any]] = deque()
@@ -72,7 +72,7 @@ class TrialRun(Trainable):
 
     def _train(self, job: LearningJob) -> None:
         try:
-            run_training(job, self.run, self.base, self.leader)
+            run_training(job, self.run, self.base, self.leader, part_of=self.part_of)
         except CancelledRunError as error:
             log.info("%s", error)
         except IptError as error:

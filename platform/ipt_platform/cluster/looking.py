@@ -1,0 +1,84 @@
+"""What the exporter sees by looking now and then: runs, packs, room and the queue. Nobody tells it of these.
+
+What cannot be seen has no series: an old number would be a lie.
+"""
+
+import asyncio
+import logging
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from ray._private.worker import global_worker
+from ray.dashboard.modules.job.common import JobInfo, JobInfoStorageClient
+from ray.job_submission import JobStatus
+
+from ipt_platform.errors import IptError
+from ipt_platform.observe.catalogue import METRICS
+from ipt_platform.observe.exposition import Exposition
+from ipt_platform.observe.runs import all_statuses
+from ipt_platform.observe.storage import is_remote
+from ipt_platform.registry.counting import packs_by_task
+
+log = logging.getLogger(__name__)
+
+Series = Iterable[tuple[Mapping[str, str], float]]
+
+
+def look(exposition: Exposition, storages: Iterable[str]) -> None:
+    """Look at everything once.
+
+    Args:
+        exposition: gets what is seen.
+        storages: of runs, absolute paths and URLs; those that this machine does not have are passed over.
+    """
+    seen = [storage for storage in storages if is_remote(storage) or Path(storage).is_dir()]
+    looks: dict[str, Callable[[], Series]] = {
+        "ipt_runs": lambda: _runs(seen),
+        "ipt_registry_packs": lambda: _packs(seen),
+        "ipt_storage_free_bytes": lambda: _room(seen),
+        "ipt_queue_jobs": _queue,
+        "ipt_queue_oldest_seconds": _oldest,
+    }
+    for name, find in looks.items():
+        exposition.replace(name, _or_nothing(find))
+
+
+def _or_nothing(find: Callable[[], Series]) -> list[tuple[Mapping[str, str], float]]:
+    try:
+        return list(find())
+    except (IptError, OSError, RuntimeError) as error:  # of Ray's client, RuntimeErrors
+        log.warning("%s", error)
+        return []
+
+
+def _runs(storages: list[str]) -> Series:
+    states = Counter(status.state for storage in storages for status in all_statuses(storage))
+    return [({"state": state}, states[state]) for state in METRICS["ipt_runs"].words["state"]] if storages else []
+
+
+def _packs(storages: list[str]) -> Series:
+    total: Counter[str] = sum((Counter(packs_by_task(storage)) for storage in storages), Counter())
+    return [({"task": task}, count) for task, count in total.items()]
+
+
+def _room(storages: list[str]) -> Series:
+    free = [shutil.disk_usage(storage).free for storage in storages if not is_remote(storage)]
+    return [({}, min(free))] if free else []
+
+
+def _queue() -> Series:
+    states = Counter(str(job.status.value).lower() for job in _submitted())
+    return [({"state": state}, states[state]) for state in METRICS["ipt_queue_jobs"].words["state"]]
+
+
+def _oldest() -> Series:
+    began = [(job.start_time or 0) / 1000 for job in _submitted() if job.status == JobStatus.PENDING]
+    return [({}, max((time.time() - each for each in began), default=0.0))]
+
+
+def _submitted() -> list[JobInfo]:
+    """What was submitted to Ray's Jobs API, from where Ray itself keeps it."""
+    return [*asyncio.run(JobInfoStorageClient(global_worker.gcs_client).get_all_jobs()).values()]
