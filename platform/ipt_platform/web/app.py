@@ -9,12 +9,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ipt_platform.web import refusals
-from ipt_platform.web.pages import fleet, login
+from ipt_platform.web.pages import compare, fleet, login, run, runs, steer
 from ipt_platform.web.render import STATIC
 from ipt_platform.web.security.guard import Guard
+from ipt_platform.web.services import make_services
 from ipt_platform.web.settings import Settings
 
-PAGES = (fleet, login)
+PAGES = (fleet, runs, run, steer, compare, login)
 """The modules whose `routes` the page has."""
 
 
@@ -30,6 +31,8 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers=refusals.HANDLERS,
     )
     app.state.settings = settings
+    app.state.services = make_services(settings)
+    app.state.services.warm()
     return app
 
 
