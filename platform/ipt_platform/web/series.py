@@ -98,8 +98,9 @@ class Series:
         measures = "evaluation" in line
         if step <= self._last:
             for name, curve in self.curves.items():
-                # An evaluation of a step stands beside what training reported of it, and in the place of an older one.
-                curve.cut(step if not measures or name[0] == "psnr" else step + 1)
+                # An evaluation of a step stands beside what training reported of it, and in the place of one on the same set.
+                again = not measures or (name[0] == "psnr" and name[1] in line["evaluation"])
+                curve.cut(step if again else step + 1)
         self._last = step
         for name in _COLUMNS:
             value = line.get(name)

@@ -57,12 +57,20 @@ function layout(chart) {
 const digits = (value, count) => (value === 0 ? "0" : Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6
   ? value.toExponential(count - 2).replace(/\.?0+e/, "e") : String(Number(value.toPrecision(count))));
 
+// What stands at an axis: as many digits as tell its ticks apart.
+function ticks(plot, values, axis, space, step) {
+  const greatest = Math.max(...values.map((v) => Math.abs(v ?? 0)));
+  if (logScale.checked || greatest < 1e-3 || greatest >= 1e6) return values.map((v) => (v === null ? "" : digits(v, 3)));
+  const places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  return values.map((v) => v.toFixed(Math.min(places, 8)));
+}
+
 function draw(chart, place) {
   const axis = { stroke: style("--muted"), grid: { stroke: style("--line"), width: 1 }, ticks: { stroke: style("--line") } };
   const options = {
     width: Math.max(place.clientWidth, 200), height: HEIGHT,
     scales: { x: { time: false }, y: logScale.checked ? { distr: 3 } : {} },
-    axes: [{ ...axis, size: 32 }, { ...axis, size: 64, values: (_, all) => all.map((v) => (v === null ? "" : digits(v, 3))) }],
+    axes: [{ ...axis, size: 32 }, { ...axis, size: 64, values: ticks }],
     ...layout(chart),
     legend: { show: false },
     cursor: { sync: { key: "steps" }, drag: { x: true, y: false, setScale: false } },
