@@ -55,7 +55,8 @@ def test_reading_piece_by_piece_gives_what_reading_whole_gives(tmp_path_factory,
 
     reports = reports_of(map(revive, written))
     expected = {
-        name: [(report.step, report.cells()[name]) for report in reports if name in report.cells()] for name in columns_of(reports)
+        name: [(report.step, report.cells()[name]) for report in reports if name in report.cells()]
+        for name in columns_of(reports)
     }
     found = {name: list(zip(each.steps, each.values, strict=True)) for name, each in series.curves.items() if each.steps}
     assert found == expected

@@ -52,7 +52,11 @@ def test_a_wrong_file_lets_nobody_in_and_says_why(tmp_path):
     path.write_text('[users.ann]\nrole = "king"\ntoken_sha256 = "00"\nexpires = 2027-01-01\n')
     with pytest.raises(SpecError) as caught:
         Users(path).with_token("x", NOW)
-    assert {problem.path for problem in caught.value.problems} == {"users.ann.role", "users.ann.token_sha256", "users.ann.expires"}
+    assert {problem.path for problem in caught.value.problems} == {
+        "users.ann.role",
+        "users.ann.token_sha256",
+        "users.ann.expires",
+    }
 
 
 def test_what_cannot_be_added_or_removed_is_refused(tmp_path):

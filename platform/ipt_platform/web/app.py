@@ -32,7 +32,6 @@ def create_app(settings: Settings) -> Starlette:
     )
     app.state.settings = settings
     app.state.services = make_services(settings)
-    app.state.services.warm()
     return app
 
 

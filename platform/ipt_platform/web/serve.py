@@ -54,8 +54,10 @@ def listen(settings: Settings, port: int) -> socket.socket:
 
 def serve(settings: Settings, on: socket.socket, certificate: Certificate | None = None) -> None:
     """Answer until SIGINT or SIGTERM."""
+    app = create_app(settings)
+    app.state.services.warm()
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,

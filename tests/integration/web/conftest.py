@@ -10,6 +10,7 @@ from ipt_platform.observe.events import append_event
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
+from ipt_platform.web import statuses
 from ipt_platform.web.app import create_app
 from ipt_platform.web.security.users import add_user
 from ipt_platform.web.settings import Settings
@@ -54,6 +55,12 @@ def report(step: int, attempt: int = 1, **loss: float) -> dict:
 
 def client_of(settings: Settings, **more) -> TestClient:
     return TestClient(create_app(settings), base_url="http://localhost", follow_redirects=False, **more)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch) -> None:
+    """The list of runs is looked at anew for every request."""
+    monkeypatch.setattr(statuses, "FRESH_SECONDS", -1.0)
 
 
 @pytest.fixture
