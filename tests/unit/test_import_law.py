@@ -23,6 +23,7 @@ LAYERS = (
     ("train",),
     ("tune",),
     ("cluster",),
+    ("web",),
     ("cli",),
 )
 """A package imports packages of earlier layers only."""
@@ -111,6 +112,26 @@ def test_who_exports_does_without_torch():
 
     assert {"ray", "prometheus_client"} <= set(loaded)
     assert [name for name in ("torch", "cv2", "matplotlib", "scipy", "ray.train", "ray.tune") if name in loaded] == []
+
+
+def test_the_page_starts_without_ray_torch_and_s3():
+    """It reads files; what needs more is imported by who asks for it."""
+    names = [
+        "ipt_platform." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for file, _ in modules()
+        if file.startswith("web/")
+    ]
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert {"ipt_platform.web.app", "starlette"} <= set(loaded)
+    assert [name for name in ("ray", "torch", "boto3", "botocore", "sqlalchemy", "optuna") if name in loaded] == []
+
+
+def test_starlette_stands_only_where_the_page_is():
+    found = {file for file, tree in modules() if "starlette" in {name.split(".")[0] for name in imported(tree)}}
+
+    assert {file.split("/")[0] for file in found} == {"web"}
 
 
 def test_manifests_are_written_without_ray_and_services():
