@@ -1,4 +1,4 @@
-"""The pictures that a run has restored on its way, `samples/step-N/NAME.png`, on a disk or on S3: listed, and read by listed name."""
+"""What a run has restored on its way, `samples/step-N/NAME.png`, on a disk or on S3: listed, and read by listed names."""
 
 import re
 from collections.abc import Iterator

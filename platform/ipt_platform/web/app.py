@@ -9,12 +9,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ipt_platform.web import refusals
-from ipt_platform.web.pages import fleet, login
+from ipt_platform.web.pages import fleet, login, pictures
 from ipt_platform.web.render import STATIC
 from ipt_platform.web.security.guard import Guard
 from ipt_platform.web.settings import Settings
 
-PAGES = (fleet, login)
+PAGES = (fleet, login, pictures)
 """The modules whose `routes` the page has."""
 
 

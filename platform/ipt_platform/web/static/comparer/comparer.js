@@ -7,9 +7,10 @@
  *     steps      (picture) => [number, ...], rising; [] where there is nothing to scrub through
  *     panes      (picture, step, pin) => [{name, label, key, source}]   source: URL or Blob; key: stands for its content
  *     reference  the name of the pane that PSNR and SSIM are measured against
+ *     difference the names of the two panes whose difference is shown first; else, as in every mode, the first two
  *     pin        whether a step can be kept as a pane of its own
  *
- * The event `shown`, `detail: {picture, step}`, tells what came into sight. The element holds no server's address and no job's
+ * What stands within the element when it is made is kept, beside the pictures. The event `shown`, `detail: {picture, step}`, tells what came into sight. The element holds no server's address and no job's
  * name; it works wherever the pictures come from.
  */
 
@@ -39,7 +40,7 @@ export class Comparer extends HTMLElement {
     listenToLine(this, this.parts.handle);
     this.keys = (event) => (event.target === document.body || this.contains(event.target)) && press(this, event);
     document.addEventListener("keydown", this.keys);
-    this.sizes = new ResizeObserver(() => this.paintSoon());
+    this.sizes = new ResizeObserver(() => this.arrange());
     this.sizes.observe(this.parts.stage);
   }
 
@@ -92,7 +93,7 @@ export class Comparer extends HTMLElement {
   pin() {
     const { state } = this;
     state.pin = state.pin === undefined ? state.step : undefined;
-    if (state.pin !== undefined) state.other = "pinned";
+    Object.assign(state, state.pin === undefined ? { one: undefined, other: undefined } : { one: "restored", other: "pinned" });
     this.load();
   }
 
@@ -104,6 +105,14 @@ export class Comparer extends HTMLElement {
   setPair(one, other) {
     Object.assign(this.state, { one, other, only: undefined });
     this.arrange();
+  }
+
+  /** The two panes that are compared: those that somebody chose, where they are there; else those that suit the mode. */
+  get pair() {
+    const { state, model, panes } = this;
+    const names = panes.map(({ name }) => name);
+    const suit = (state.mode === "difference" && model.difference) || names;
+    return [state.one, state.other].map((name, place) => (names.includes(name) ? name : (suit[place] ?? names[0])));
   }
 
   setGain(gain) {
@@ -125,7 +134,8 @@ export class Comparer extends HTMLElement {
 
   flip() {
     const { state } = this;
-    state.only = state.mode === "flip" && (state.only ?? state.one) === state.one ? state.other : state.one;
+    const [one, other] = this.pair;
+    state.only = state.mode === "flip" && state.only === one ? other : one;
     this.setMode("flip");
   }
 
@@ -228,13 +238,16 @@ export class Comparer extends HTMLElement {
   /** Set out the panes as the mode wants them. */
   arrange() {
     const { state, parts, panes } = this;
-    const names = panes.map(({ name }) => name);
-    if (!names.includes(state.one)) state.one = names[0];
-    if (!names.includes(state.other)) state.other = names.find((name) => name !== state.one) ?? state.one;
-    if (!names.includes(state.only)) state.only = state.one;
+    if (!panes.length) {
+      this.slots = [];
+      parts.slots.replaceChildren();
+      return;
+    }
+    const [one, other] = this.pair;
+    if (!panes.some(({ name }) => name === state.only)) state.only = one;
     for (const select of [parts.one, parts.other]) fill(select, panes.map(({ name, label }) => [name, label]));
-    parts.one.value = state.one;
-    parts.other.value = state.other;
+    parts.one.value = one;
+    parts.other.value = other;
     parts.gain.value = String(state.gain);
     parts.modes.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.mode === state.mode)));
     this.dataset.mode = state.mode;
@@ -249,8 +262,7 @@ export class Comparer extends HTMLElement {
 
   #setSlots() {
     const { state } = this;
-    const pane = (name) => this.panes.find((each) => each.name === name);
-    const [one, other, only] = [pane(state.one), pane(state.other), pane(state.only)];
+    const [one, other, only] = [...this.pair, state.only].map((name) => this.panes.find((each) => each.name === name));
     const wanted = {
       slider: [[one, other]],
       side: this.panes.map((each) => [each]),
@@ -260,8 +272,8 @@ export class Comparer extends HTMLElement {
     if (wanted.length !== this.slots.length || wanted.some((panes, place) => panes.length !== this.slots[place].captions.length)) {
       this.slots = wanted.map((panes) => slot(panes));
       this.parts.slots.replaceChildren(...this.slots.map(({ figure }) => figure));
-      this.parts.slots.dataset.count = String(wanted.length);
     }
+    this.parts.slots.dataset.columns = String(columnsFor(wanted.length, this.frame, this.parts.stage.getBoundingClientRect()));
     wanted.forEach((panes, place) => {
       const each = this.slots[place];
       each.panes = panes;
@@ -330,6 +342,12 @@ export class Comparer extends HTMLElement {
     clearTimeout(this.addressLater);
     this.addressLater = setTimeout(() => history.replaceState(history.state, "", location.pathname + addressOf(this.state, location.search)), 250);
   }
+}
+
+/** Side by side in one row, unless the pictures become clearly larger in two columns, or one. */
+function columnsFor(count, frame, stage) {
+  const scale = (columns) => Math.min(stage.width / columns / frame.width, stage.height / Math.ceil(count / columns) / frame.height);
+  return [2, 1].reduce((best, columns) => (columns < count && scale(columns) > 1.15 * scale(best) ? columns : best), count);
 }
 
 /** As many pixels as the screen has below the canvas. */

@@ -20,8 +20,8 @@ export function build(comparer) {
     h("button", { type: "button", "data-mode": mode, "aria-pressed": "false", title: `${label} (${key})`,
       onclick: () => comparer.setMode(mode) }, label),
   );
-  parts.one = select("First pane", [], (value) => comparer.setPair(value, comparer.state.other));
-  parts.other = select("Second pane", [], (value) => comparer.setPair(comparer.state.one, value));
+  parts.one = select("First pane", [], (value) => comparer.setPair(value, comparer.pair[1]));
+  parts.other = select("Second pane", [], (value) => comparer.setPair(comparer.pair[0], value));
   parts.zoom = h("output", { class: "cmp-zoom", "aria-label": "Zoom" });
   parts.gain = select("Gain of the difference", GAINS.map((gain) => [String(gain), `× ${gain}`]), (value) => comparer.setGain(value));
 
@@ -30,7 +30,8 @@ export function build(comparer) {
   parts.slots = h("div", { class: "cmp-slots" });
   parts.message = h("p", { class: "cmp-message", role: "status" });
   parts.legendScale = h("span", { class: "cmp-ticks" });
-  parts.legend = h("div", { class: "cmp-legend", role: "img" }, h("canvas", { "aria-hidden": "true" }), parts.legendScale);
+  parts.legend = h("div", { class: "cmp-legend", role: "img" }, h("canvas", { "aria-hidden": "true" }), parts.legendScale,
+    h("span", {}, "difference, mean of R, G and B, in levels of 255"));
   drawLegend(parts.legend.querySelector("canvas"), COLOURS);
   parts.stage = h("div", { class: "cmp-stage", tabindex: "0", role: "group", "aria-label": "Pictures; press ? for the keys" },
     parts.slots, parts.handle, parts.legend, parts.message);
@@ -50,6 +51,7 @@ export function build(comparer) {
   parts.table = h("table", { class: "cmp-table" }, parts.against,
     h("thead", {}, h("tr", {}, ...["pane", "PSNR", "SSIM", "pixel"].map((name) => h("th", { scope: "col" }, name)))), parts.rows);
   parts.help = help();
+  const given = [...comparer.childNodes];
 
   comparer.replaceChildren(
     h("div", { class: "cmp-bar", role: "toolbar", "aria-label": "Comparing pictures" },
@@ -61,7 +63,7 @@ export function build(comparer) {
       button("?", "Keys (?)", () => comparer.help())),
     h("div", { class: "cmp-body" },
       h("div", { class: "cmp-main" }, parts.stage, parts.scrubber),
-      h("div", { class: "cmp-side" }, parts.table, parts.region)),
+      h("div", { class: "cmp-side" }, parts.table, parts.region, ...given)),
     parts.help,
   );
   return parts;

@@ -96,7 +96,7 @@ export class Readings {
   async heat() {
     const { comparer } = this;
     const { panes, state } = comparer;
-    const [one, other] = [state.one, state.other].map((name) => panes.find((pane) => pane.name === name));
+    const [one, other] = comparer.pair.map((name) => panes.find((pane) => pane.name === name));
     if (!one || !other) return;
     if (!sameSize(one, other, other.picture)) {
       this.map = null;

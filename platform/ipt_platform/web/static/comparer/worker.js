@@ -35,6 +35,13 @@ const answers = {
     return {};
   },
 
+  /** Whether two pictures are the same, pixel for pixel. */
+  same({ one, other }) {
+    const [a, b] = [kept.get(one), kept.get(other)];
+    if (a.width !== b.width || a.height !== b.height) return { same: false };
+    return { same: psnr(a, b, { x: 0, y: 0, width: a.width, height: a.height }) === Infinity };
+  },
+
   /** The RGB values of one pixel of each picture, null where there is none. */
   read({ keys, x, y }) {
     return { values: keys.map((key) => valueAt(kept.get(key), x, y)) };
