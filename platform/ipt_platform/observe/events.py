@@ -22,6 +22,7 @@ EVENT_TYPES = {
     "job": "one of the jobs that this one is made of began, or came to its end",
     "warning": "something a person should know, without consequence for the state",
     "stop-requested": "somebody asked the run to stop after a checkpoint",
+    "resume-requested": "somebody asked the run to go on",
     "preempted": "machines are about to be taken away; the attempt has committed a checkpoint and makes room",
     "worker-lost": "a worker process died or stood still; the attempt ends or goes on without it",
     "resized": "the number of workers changes; all of them start again from the newest checkpoint",
@@ -30,7 +31,7 @@ EVENT_TYPES = {
     "finished": "the last step was done and evaluated, the last picture restored, or the last job of it over",
 }
 ENDINGS = {"failed", "cancelled", "finished"}
-AWAITED = {"created", "started", "resumed", "stop-requested", "worker-lost", *ENDINGS}
+AWAITED = {"created", "started", "resumed", "stop-requested", "resume-requested", "worker-lost", *ENDINGS}
 """Events that say who does what with a run: on S3 before `append_event` returns. Others follow in moments, and in order."""
 
 KEPT = {"worker-lost", "failed"}

@@ -67,8 +67,8 @@ def read_lines(path: Path, tail: int | None = None) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     if tail is None:
-        return list(_objects(path.read_bytes().split(b"\n")))
-    return list(_objects(last_lines(path, tail)))
+        return list(objects_of(path.read_bytes().split(b"\n")))
+    return list(objects_of(last_lines(path, tail)))
 
 
 def last_lines(path: Path, count: int, end: int | None = None) -> list[bytes]:
@@ -105,8 +105,8 @@ def read_ends(path: Path, reach: int) -> list[dict[str, Any]]:
         first = file.read(reach).split(b"\n")[:-1]
         while 2 * reach < size:
             file.seek(size - reach)
-            if last := list(_objects(file.read().split(b"\n")[1:])):
-                return [*_objects(first), *last]
+            if last := list(objects_of(file.read().split(b"\n")[1:])):
+                return [*objects_of(first), *last]
             reach *= 2
     return read_lines(path)
 
@@ -129,7 +129,7 @@ def newest_with(path: Path, keys: Collection[str], reach: int | None = None) -> 
         for key in missing:
             if (word := json.dumps(key).encode()) in lines:
                 holders = [line for line in lines.split(b"\n") if word in line]
-                if newest := next((each for each in _objects(reversed(holders)) if key in each), None):
+                if newest := next((each for each in objects_of(reversed(holders)) if key in each), None):
                     found[key] = newest
     return found
 
@@ -157,7 +157,7 @@ class Follower:
 
     def poll_objects(self) -> list[dict[str, Any]]:
         """The objects in the new complete lines, without torn ones."""
-        return list(_objects(self.poll()))
+        return list(objects_of(self.poll()))
 
 
 def _finite(value: Any) -> Any:
@@ -214,7 +214,8 @@ def _full(data: bytes) -> list[bytes]:
     return [line for line in data.split(b"\n") if line.strip()]
 
 
-def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def objects_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects in lines, without torn ones."""
     for line in lines:
         try:
             value = _parse(line.decode())

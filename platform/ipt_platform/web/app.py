@@ -14,12 +14,13 @@ from starlette.types import Scope
 
 from ipt_platform.web import refusals
 from ipt_platform.web.bench import Bench
-from ipt_platform.web.pages import fleet, login, pictures, trying
+from ipt_platform.web.pages import compare, fleet, login, pictures, run, runs, steer, trying
 from ipt_platform.web.render import STATIC
 from ipt_platform.web.security.guard import Guard
+from ipt_platform.web.services import make_services
 from ipt_platform.web.settings import Settings
 
-PAGES = (fleet, login, pictures, trying)
+PAGES = (fleet, runs, run, pictures, steer, compare, trying, login)
 """The modules whose `routes` the page has."""
 
 
@@ -36,6 +37,8 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=_lifespan,
     )
     app.state.settings = settings
+    app.state.services = make_services(settings)
+    app.state.services.warm()
     app.state.bench = Bench(settings.storage)
     return app
 

@@ -33,23 +33,23 @@ def environment() -> Environment:
     return made
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+def page(request: Request, template: str, code: int = 200, **values: Any) -> Response:
     """A page, or a part of one, from its template and values.
 
     Args:
         request: what is answered; templates see it, and `user`.
         template: its name below `templates/`.
-        status: of the response.
+        code: status of the response.
         values: what the template shows.
     """
     text = environment().get_template(template).render(request=request, user=request.state.user, **values)
-    return _fresh(request, text.encode(), "text/html; charset=utf-8", status)
+    return _fresh(request, text.encode(), "text/html; charset=utf-8", code)
 
 
-def answer(request: Request, value: Any, status: int = 200) -> Response:
+def answer(request: Request, value: Any, code: int = 200) -> Response:
     """A value as JSON; numbers that JSON does not know must not be in it."""
     data = json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-    return _fresh(request, data, "application/json", status)
+    return _fresh(request, data, "application/json", code)
 
 
 @functools.cache
@@ -58,10 +58,10 @@ def static_url(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
 
 
-def _fresh(request: Request, body: bytes, kind: str, status: int) -> Response:
+def _fresh(request: Request, body: bytes, kind: str, code: int) -> Response:
     """The response, or 304 where the browser says that it has the same."""
     tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if status == 200 and request.headers.get("if-none-match") == tag:
+    if code == 200 and request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    return Response(body, status, headers, kind)
+    return Response(body, code, headers, kind)

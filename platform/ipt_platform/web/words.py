@@ -1,6 +1,7 @@
 """Numbers, moments and spans as people read them on the page."""
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,5 +64,10 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TiB"
 
 
-FILTERS = {"duration": duration, "ago": ago, "clock": clock, "number": number, "share": share, "size": size}
+def word(text: str) -> str:
+    """A text as a part of a class name: small letters and dashes alone."""
+    return re.sub(r"[^a-z-]+", "-", text.lower())
+
+
+FILTERS = {"duration": duration, "ago": ago, "clock": clock, "number": number, "share": share, "size": size, "word": word}
 """The filters of the templates by name."""

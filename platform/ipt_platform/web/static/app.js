@@ -22,17 +22,30 @@ for (const part of document.querySelectorAll("[data-live]")) {
   }, Number(part.dataset.every || 2000));
 }
 
-// The new content of a part; what had the focus keeps it, what was scrolled or open stays so, and the new state is told.
+// The new content of a part. What had the focus keeps it, what was marked, open or scrolled stays so, a new state is told.
 function replace(part, text) {
-  const held = document.activeElement && part.contains(document.activeElement) ? document.activeElement.id : "";
-  const open = [...part.querySelectorAll("details[id][open]")].map((each) => each.id);
+  const spot = place(part, document.activeElement);
+  const marked = new Set([...part.querySelectorAll("input[type=checkbox]:checked")].map((each) => `${each.name}=${each.value}`));
+  const scrolled = [...part.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
   const before = part.querySelector("[data-tell]")?.dataset.tell;
   part.innerHTML = text; // made by our own templates, which escape every value
-  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  if (held) document.getElementById(held)?.focus();
+  for (const each of part.querySelectorAll("input[type=checkbox]")) each.checked = marked.has(`${each.name}=${each.value}`);
+  part.dispatchEvent(new Event("replaced"));
+  part.querySelectorAll(".scroll").forEach((each, index) => {
+    if (scrolled[index]) [each.scrollLeft, each.scrollTop] = scrolled[index];
+  });
+  if (spot) part.querySelector(spot)?.focus({ preventScroll: true });
   const after = part.querySelector("[data-tell]")?.dataset.tell;
   if (after && before && after !== before) tell(after);
-  part.dispatchEvent(new Event("replaced"));
+}
+
+// How to find again what has the focus: by its id, its address, or its value; "": it is none of this part.
+function place(part, element) {
+  if (!element || !part.contains(element)) return "";
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  if (element.matches("a[href]")) return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  if (element.matches("input[value]")) return `input[value="${CSS.escape(element.value)}"]`;
+  return element.getAttribute("aria-label") ? `[aria-label="${CSS.escape(element.getAttribute("aria-label"))}"]` : "";
 }
 
 // Choices that take effect at once.
@@ -45,3 +58,23 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset.ask;
   if (question && !confirm(question)) event.preventDefault();
 });
+
+// Keys: / to the first field that asks for it, j and k through the rows of a list, Enter opens, x marks.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
+  const rows = [...document.querySelectorAll("table[data-keys] tbody tr")];
+  const now = rows.findIndex((row) => row.contains(document.activeElement));
+  const link = (row) => row?.querySelector("th a");
+  if (event.key === "/") document.querySelector("[data-key='/']")?.focus();
+  else if (event.key === "j") link(rows[Math.min(now + 1, rows.length - 1)])?.focus();
+  else if (event.key === "k") link(rows[Math.max(now - 1, 0)])?.focus();
+  else if (event.key === "x" && now >= 0) rows[now].querySelector("input[type=checkbox]")?.click();
+  else return;
+  event.preventDefault();
+});
+
+// The end of a log is what people want to see.
+const toEnds = () => document.querySelectorAll("[data-tail]").forEach((each) => (each.scrollTop = each.scrollHeight));
+toEnds();
+document.addEventListener("replaced", toEnds, true);
