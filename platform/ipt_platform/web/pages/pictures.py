@@ -9,12 +9,12 @@ from starlette.routing import Route
 
 from ipt_platform.errors import NotFoundError
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.runs import all_statuses
 from ipt_platform.observe.samples import find_sample, list_samples, read_params
 from ipt_platform.observe.status import run_status
-from ipt_platform.web.files import run_of
+from ipt_platform.web.files import MEMBER, run_of
 from ipt_platform.web.panels import panels_of
 from ipt_platform.web.render import answer, page
+from ipt_platform.web.services import services
 
 FOR_EVER = "private, max-age=31536000, immutable"
 MOST_SUGGESTED = 500
@@ -24,7 +24,12 @@ MOST_SUGGESTED = 500
 def _of_run(request: Request) -> Response:
     """The pictures of a run."""
     run = _run(request)
-    return page(request, "pictures/run.html", run=request.path_params["run"], empty=not list_samples(run))
+    name = request.path_params["run"]
+    whole, _, member = name.partition(MEMBER)
+    return page(
+        request, "pictures/run.html", run=run, name=name, whole=whole if member else "", empty=not list_samples(run),
+        known=_known(request),
+    )  # fmt: skip
 
 
 def _of_two(request: Request) -> Response:
@@ -32,8 +37,7 @@ def _of_two(request: Request) -> Response:
     left, right = (request.query_params.get(side, "") for side in ("left", "right"))
     for name in filter(None, (left, right)):
         run_of(request.app.state.settings, name)  # a name that is none of a run is told before anything is shown
-    known = [status.run_id for status in all_statuses(request.app.state.settings.storage)][-MOST_SUGGESTED:]
-    return page(request, "pictures/two.html", left=left, right=right, known=known)
+    return page(request, "pictures/two.html", left=left, right=right, known=_known(request))
 
 
 def _list(request: Request) -> Response:
@@ -66,6 +70,11 @@ def _params(request: Request) -> Response:
     run, wanted = _run(request), request.path_params
     data = read_params(run, find_sample(run, wanted["step"], wanted["name"]))
     return answer(request, {"params": _read(data) if data else None})
+
+
+def _known(request: Request) -> list[str]:
+    """The runs that may be compared with."""
+    return [row.status.run_id for row in services(request).statuses.all()][-MOST_SUGGESTED:]
 
 
 def _run(request: Request) -> RunDir:

@@ -11,10 +11,10 @@ from starlette.routing import Route
 
 from ipt_platform.data.header import probe
 from ipt_platform.errors import UsageError
-from ipt_platform.observe.runs import all_statuses
 from ipt_platform.web.bench import Bench, Order
 from ipt_platform.web.files import run_of
 from ipt_platform.web.render import answer, page
+from ipt_platform.web.services import services
 
 MAX_PIXELS = 16_000_000
 """Of a picture that is tried: more takes minutes on a machine without a GPU."""
@@ -25,8 +25,8 @@ NEWEST = 200
 
 
 def _page(request: Request) -> Response:
-    settings = request.app.state.settings
-    runs = [each.run_id for each in all_statuses(settings.storage) if each.kind in KINDS and each.checkpoint is not None]
+    found = [row.status for row in services(request).statuses.all()]
+    runs = [each.run_id for each in found if each.kind in KINDS and each.checkpoint is not None]
     return page(request, "trying/try.html", runs=runs[-NEWEST:], may=request.state.user.may("runner"), pixels=MAX_PIXELS)
 
 

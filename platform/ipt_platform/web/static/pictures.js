@@ -103,8 +103,13 @@ async function tellParams(run, step, picture) {
     const fact = document.createElement("div");
     fact.append(document.createElement("dt"), document.createElement("dd"));
     fact.firstChild.textContent = name;
-    fact.lastChild.textContent = typeof value === "string" ? value : JSON.stringify(value);
+    fact.lastChild.textContent = inWords(value);
     return fact;
   });
   document.getElementById("params").replaceChildren(...(facts.length ? facts : ["Nothing is known of it."]));
+}
+
+function inWords(value) {
+  if (typeof value === "string") return value;
+  return JSON.stringify(value, (_, each) => (typeof each === "number" && !Number.isInteger(each) ? Number(each.toPrecision(5)) : each));
 }

@@ -114,7 +114,7 @@ function arrived(id, state) {
 
 function show(panes) {
   parts.comparer.hidden = false;
-  parts.comparer.show({ pictures: [{ id: "yours", label: file.name }], steps: () => [], panes: () => panes, reference: "input", pin: false });
+  parts.comparer.show({ pictures: [{ id: "yours", label: file.name }], steps: () => [], panes: () => panes, reference: null, pin: false });
 }
 
 async function forget() {

@@ -6,7 +6,7 @@
  *     pictures   [{id, label}]
  *     steps      (picture) => [number, ...], rising; [] where there is nothing to scrub through
  *     panes      (picture, step, pin) => [{name, label, key, source}]   source: URL or Blob; key: stands for its content
- *     reference  the name of the pane that PSNR and SSIM are measured against
+ *     reference  the name of the pane that PSNR and SSIM are measured against; null: nothing is measured
  *     difference the names of the two panes whose difference is shown first; else, as in every mode, the first two
  *     pin        whether a step can be kept as a pane of its own
  *
@@ -58,6 +58,7 @@ export class Comparer extends HTMLElement {
     if (!pictures.some(({ id }) => id === this.state.picture)) this.state.picture = pictures[0]?.id;
     if (followed) this.state.step = this.steps.at(-1);
     fill(this.parts.picture, pictures.map(({ id, label }) => [id, label]));
+    this.parts.picture.parentElement.hidden = pictures.length < 2;
     return this.load();
   }
 

@@ -21,6 +21,7 @@ export class Readings {
     this.rows = new Map(panes.map((pane) => [pane.name, row(pane, pane === this.reference)]));
     parts.rows.replaceChildren(...[...this.rows.values()].map(({ element }) => element));
     parts.against.textContent = this.reference ? `What is seen, against ${this.reference.label}` : "What is seen";
+    parts.table.classList.toggle("cmp-unmeasured", !this.reference);
     this.seen = null; // other panes are other numbers
     this.readPixel = null;
   }
