@@ -49,7 +49,12 @@ class Drawn:
 
 
 def draw_samples(
-    storage: str | Path, run_id: str, steps: Sequence[int], names: Sequence[str], size: tuple[int, int] = (150, 200), error: int = 40
+    storage: str | Path,
+    run_id: str,
+    steps: Sequence[int],
+    names: Sequence[str],
+    size: tuple[int, int] = (150, 200),
+    error: int = 40,
 ) -> Drawn:
     """Write triptychs into a run, which is made: a scene for each name, and less error with each step."""
     run, drawn = create(storage, run_id), Drawn(run_id)

@@ -1,4 +1,4 @@
-"""The pictures of runs as the server gives them: whole, by listed names alone, and kept by browsers as long as they are right."""
+"""The pictures of runs as the server gives them: whole, by listed names alone, kept by browsers as long as they are right."""
 
 import json
 
@@ -69,7 +69,9 @@ def test_a_picture_that_is_written_anew_is_given_anew(page, storage, drawn):
     before = get(page, "runs", "first", "pictures", "10", NAMES[0], "restored.png")
     again = draw_samples(storage, "first", [10], NAMES[:1], error=11)
 
-    after = get(page, "runs", "first", "pictures", "10", NAMES[0], "restored.png", headers={"If-None-Match": before.headers["etag"]})
+    after = get(
+        page, "runs", "first", "pictures", "10", NAMES[0], "restored.png", headers={"If-None-Match": before.headers["etag"]}
+    )
 
     assert after.status_code == 200
     np.testing.assert_array_equal(decode(after.content), again.pictures[10, NAMES[0], "restored"])

@@ -20,13 +20,12 @@ MAX_PIXELS = 16_000_000
 """Of a picture that is tried: more takes minutes on a machine without a GPU."""
 
 MAX_WORDS = 400
-KINDS = ("train", "finetune")
 NEWEST = 200
 
 
 def _page(request: Request) -> Response:
     found = [row.status for row in services(request).statuses.all()]
-    runs = [each.run_id for each in found if each.kind in KINDS and each.checkpoint is not None]
+    runs = [each.run_id for each in found if each.checkpoint is not None]
     return page(request, "trying/try.html", runs=runs[-NEWEST:], may=request.state.user.may("runner"), pixels=MAX_PIXELS)
 
 

@@ -59,7 +59,7 @@ export function build(comparer) {
       (parts.pair = group("Panes", parts.one, h("span", { "aria-hidden": "true" }, "with"), parts.other)),
       (parts.gains = group("Gain", parts.gain)),
       group("Zoom", button("−", "Zoom out (−)", () => comparer.zoomBy(1 / 1.5)), parts.zoom, button("+", "Zoom in (+)", () => comparer.zoomBy(1.5)),
-        button("1:1", "100 % (9)", () => comparer.zoomTo(1)), button("Fit", "All of the picture (0)", () => comparer.zoomToFit())),
+        button("1:1", "1:1, 100 % (9)", () => comparer.zoomTo(1)), button("Fit", "Fit: all of the picture (0)", () => comparer.zoomToFit())),
       button("?", "Keys (?)", () => comparer.help())),
     h("div", { class: "cmp-body" },
       h("div", { class: "cmp-main" }, parts.stage, parts.scrubber),
