@@ -44,6 +44,8 @@ COMMANDS = {
     "data": "ipt_platform.cli.data:app",
     "task": "ipt_platform.cli.task:app",
     "registry": "ipt_platform.cli.registry:app",
+    "dashboard": "ipt_platform.cli.dashboard:dashboard",
+    "user": "ipt_platform.cli.user:app",
 }
 """Every command, and the function or typer app that it is."""
 

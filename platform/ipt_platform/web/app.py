@@ -38,7 +38,6 @@ def create_app(settings: Settings) -> Starlette:
     )
     app.state.settings = settings
     app.state.services = make_services(settings)
-    app.state.services.warm()
     app.state.bench = Bench(settings.storage)
     return app
 

@@ -1,6 +1,7 @@
 """Which curves stand in one chart, and what it is called; for one run, and for several over each other."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ipt_platform.observe.curves import Column
@@ -21,7 +22,7 @@ LABELS = {"lr": "weights", "bias_lr": "biases", "grad_norm": "weights", "bias_gr
 
 
 def charts_of(series: Series, start: float, end: float) -> list[dict[str, Any]]:
-    """The charts of a run: `title`, `unit`, `steps`, and `curves` with `label` and `values`."""
+    """The charts of a run: `title`, `unit`, `steps`, and `curves` with `label`, what `series.Drawn` has, and `last`."""
     groups: dict[tuple[str, str], dict[str, Curve]] = {}
     for name in ordered(series.curves):
         groups.setdefault(_title(name), {})[_label(name)] = series.curves[name]
@@ -39,31 +40,28 @@ def charts_over(runs: Mapping[str, Series], start: float, end: float) -> list[di
 
 
 def _chart(title: str, unit: str, curves: Mapping[str, Curve], start: float, end: float) -> dict[str, Any]:
-    steps, values = drawn(curves, start, end)
-    last = {label: (curve.steps[-1], curve.values[-1]) for label, curve in curves.items() if curve.steps}
+    steps, shown = drawn(curves, start, end)
     return {
         "title": title,
         "unit": unit,
         "steps": steps,
-        "curves": [
-            {
-                "label": label,
-                "values": values[label],
-                "last": [last[label][0], f"{last[label][1]:.4g}"] if label in last else None,
-            }
-            for label in curves
-        ],
+        "curves": [{"label": label, **asdict(shown[label]), "last": _last(curve)} for label, curve in curves.items()],
     }
 
 
+def _last(curve: Curve) -> tuple[int, str] | None:
+    """The last step, and the number there in words: it need not be finite."""
+    return (curve.steps[-1], f"{curve.values[-1]:.4g}") if curve.steps else None
+
+
 def _title(name: Column) -> tuple[str, str]:
-    return (f"PSNR on {name[1]}", "dB") if name[0] == "psnr" else TITLES[name[0]]
+    kind, *of = name
+    return (f"PSNR on {of[0]}", "dB") if kind == "psnr" else TITLES[kind]
 
 
 def _label(name: Column) -> str:
     """What a curve is called within its chart."""
-    if name[0] == "psnr":
-        return name[2]
-    kind = LABELS.get(name[0], "")
-    task = name[1] if len(name) > 1 else ""
-    return " of ".join(filter(None, (kind, task))) or TITLES[name[0]][0]
+    kind, *of = name
+    if kind == "psnr":
+        return of[1]
+    return " of ".join(filter(None, (LABELS.get(kind, ""), *of))) or TITLES[kind][0]

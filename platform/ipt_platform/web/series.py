@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,9 @@ class Series:
         measures = "evaluation" in line
         if step <= self._last:
             for name, curve in self.curves.items():
-                # An evaluation of a step stands beside what training reported of it, and in the place of an older one.
-                curve.cut(step if not measures or name[0] == "psnr" else step + 1)
+                # An evaluation of a step stands beside what training reported of it, and in the place of one on the same set.
+                again = not measures or (name[0] == "psnr" and name[1] in line["evaluation"])
+                curve.cut(step if again else step + 1)
         self._last = step
         for name in _COLUMNS:
             value = line.get(name)
@@ -151,16 +153,25 @@ class Library:
                 self._kept.popitem(last=False)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A curve as it is drawn: numbers, and the least and greatest of what each stands for (None: it stands for itself)."""
+
+    values: list[float | None]
+    low: list[float | None] | None = None
+    high: list[float | None] | None = None
+
+
 def drawn(
     curves: Mapping[str, Curve], start: float = -math.inf, end: float = math.inf, points: int = POINTS
-) -> tuple[list[float], dict[str, list[float | None]]]:
+) -> tuple[list[float], dict[str, Drawn]]:
     """Curves on common steps, thinned so that every peak stays to be seen.
 
-    The steps from `start` to `end` are cut into equal stretches. Of each, two points of a curve stay: its least and its
-    greatest number, in the order in which they came.
+    Where there are more steps than points, those from `start` to `end` are cut into equal stretches, and of each stay the mean,
+    the least and the greatest number.
 
     Returns:
-        The steps, and for each curve as many numbers; None: it has none there, or none that is finite.
+        The steps (or the middles of the stretches), and for each curve as many numbers; None: it has none there that is finite.
     """
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, curve in curves.items():
@@ -169,15 +180,16 @@ def drawn(
         parts[name] = np.array(curve.steps[low:high], np.int64), np.array(curve.values[low:high], np.float64)
     every = [steps for steps, _ in parts.values() if len(steps)]
     if not every:
-        return [], {name: [] for name in curves}
+        return [], {name: Drawn([]) for name in curves}
     if max(map(len, every)) <= points and len(grid := np.unique(np.concatenate(every))) <= points:
-        return grid.tolist(), {name: _onto(grid, *part) for name, part in parts.items()}
+        return grid.tolist(), {name: Drawn(_onto(grid, *part)) for name, part in parts.items()}
     first, last = min(int(steps[0]) for steps in every), max(int(steps[-1]) for steps in every)
-    width = max(1, math.ceil((last - first + 1) / (points // 2)))
+    width = math.ceil((last - first + 1) / points)
     count = (last - first) // width + 1
-    xs = np.repeat(first + np.arange(count) * width, 2) + np.tile([0, width / 2], count)
-    xs[-1] = last
-    return xs.tolist(), {name: _thinned((steps - first) // width, values, count) for name, (steps, values) in parts.items()}
+    middles = np.minimum(first + np.arange(count) * width + (width - 1) / 2, last)
+    return middles.tolist(), {
+        name: _thinned((steps - first) // width, values, count) for name, (steps, values) in parts.items()
+    }
 
 
 def ordered(columns: Iterable[Column]) -> list[Column]:
@@ -192,25 +204,17 @@ def _onto(grid: np.ndarray, steps: np.ndarray, values: np.ndarray) -> list[float
     return _plain(found)
 
 
-def _thinned(buckets: np.ndarray, values: np.ndarray, count: int) -> list[float | None]:
-    found = np.full((count, 2), np.nan)
+def _thinned(stretches: np.ndarray, values: np.ndarray, count: int) -> Drawn:
+    found = np.full((3, count), np.nan)
     finite = np.isfinite(values)
-    buckets, values = buckets[finite], values[finite]
+    stretches, values = stretches[finite], values[finite]
     if len(values):
-        starts = np.flatnonzero(np.diff(buckets, prepend=-1))
-        least, most = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-        first_least, first_most = _first(values, least, starts), _first(values, most, starts)
-        rises = first_least <= first_most
-        found[buckets[starts], 0] = np.where(rises, least, most)
-        found[buckets[starts], 1] = np.where(rises, most, least)
-    return _plain(found.ravel())
-
-
-def _first(values: np.ndarray, wanted: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Where each stretch has its wanted number first."""
-    lengths = np.diff(starts, append=len(values))
-    places = np.where(values == np.repeat(wanted, lengths), np.arange(len(values)), len(values))
-    return np.minimum.reduceat(places, starts)
+        starts = np.flatnonzero(np.diff(stretches, prepend=-1))
+        places = stretches[starts]
+        found[0, places] = np.add.reduceat(values, starts) / np.diff(starts, append=len(values))
+        found[1, places] = np.minimum.reduceat(values, starts)
+        found[2, places] = np.maximum.reduceat(values, starts)
+    return Drawn(*map(_plain, found))
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

@@ -1,7 +1,6 @@
-"""A real Chromium before the real page; skipped where the one or its driver is missing."""
+"""Windows with a comparer in them, and runs with pictures."""
 
 import base64
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,11 @@ import pytest
 from ipt_platform.web.settings import Settings
 from tests.pages import Drawn, draw_samples, served
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 NAMES = ["set-denoise-one", "set-denoise-two"]
 STEPS = [5, 10, 15, 20]
 MEASURED = 'ipt-comparer[data-measured="true"]'
 HANG = 180_000  # milliseconds after which something that should happen is taken for hanging
 AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """The browser."""
-    driver = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not CHROMIUM:
-        pytest.skip("there is no chromium; Debian's package of this name has it")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """The first page: machines, what runs, what waits, alerts."""
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,7 +21,7 @@ def _part(request: Request) -> Response:
     return page(request, "fleet/part.html", **_now(request))
 
 
-def _now(request: Request) -> dict[str, object]:
+def _now(request: Request) -> dict[str, Any]:
     found = services(request)
     rows = sorted(found.statuses.all(), key=lambda row: row.status.updated, reverse=True)
     alerts, alerts_problem = found.fleet.alerts()

@@ -25,23 +25,44 @@ export function smooth(values, weight) {
   });
 }
 
-// What uPlot draws of a chart: the steps, the smoothed curves, and where they are smoothed the raw ones faintly behind.
+const positive = (values) => (logScale.checked ? values.map((v) => (v > 0 ? v : null)) : values);
+
+// What uPlot draws of a chart, column by column: the steps; the curves; where they are smoothed, the raw ones faintly behind
+// them; where a point stands for several, the least and greatest of these, between which a band is filled.
 function columns(chart) {
   const weight = Number(smoothing.value);
-  const plain = chart.curves.map((curve) => (logScale.checked ? curve.values.map((v) => (v > 0 ? v : null)) : curve.values));
-  const shown = weight ? [...plain, ...plain.map((values) => smooth(values, weight))] : plain;
-  return [chart.steps, ...shown];
+  const plain = chart.curves.map((curve) => positive(curve.values));
+  const bands = chart.curves.filter((curve) => curve.low).flatMap((curve) => [positive(curve.high), positive(curve.low)]);
+  return [chart.steps, ...bands, ...(weight ? [...plain, ...plain.map((values) => smooth(values, weight))] : plain)];
 }
 
-function lines(chart) {
+function layout(chart) {
   const weight = Number(smoothing.value);
   const points = { show: chart.steps.length < 40 };
-  const line = (curve, index, alpha) => ({
-    label: curve.label, stroke: colour(index), width: 1.75, spanGaps: true, alpha, points,
-    dash: index >= COLOURS ? [6, 4] : undefined,
+  const line = (index, alpha) => ({
+    stroke: colour(index), width: 1.75, spanGaps: true, alpha, points, dash: index >= COLOURS ? [6, 4] : undefined,
   });
-  const raw = chart.curves.map((curve, index) => line(curve, index, weight ? 0.3 : 1));
-  return weight ? [...raw, ...chart.curves.map((curve, index) => line(curve, index, 1))] : raw;
+  const edges = [], bands = [];
+  chart.curves.forEach((curve, index) => {
+    if (!curve.low) return;
+    bands.push({ series: [edges.length + 1, edges.length + 2], fill: `color-mix(in srgb, ${colour(index)} 22%, transparent)` });
+    edges.push({ points: { show: false } }, { points: { show: false } });
+  });
+  const raw = chart.curves.map((_, index) => line(index, weight ? 0.35 : 1));
+  const smoothed = weight ? chart.curves.map((_, index) => line(index, 1)) : [];
+  return { series: [{}, ...edges, ...raw, ...smoothed], bands };
+}
+
+// A number of an axis or a legend: three or four digits, whatever its size.
+const digits = (value, count) => (value === 0 ? "0" : Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6
+  ? value.toExponential(count - 2).replace(/\.?0+e/, "e") : String(Number(value.toPrecision(count))));
+
+// What stands at an axis: as many digits as tell its ticks apart.
+function ticks(plot, values, axis, space, step) {
+  const greatest = Math.max(...values.map((v) => Math.abs(v ?? 0)));
+  if (logScale.checked || greatest < 1e-3 || greatest >= 1e6) return values.map((v) => (v === null ? "" : digits(v, 3)));
+  const places = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  return values.map((v) => v.toFixed(Math.min(places, 8)));
 }
 
 function draw(chart, place) {
@@ -49,8 +70,8 @@ function draw(chart, place) {
   const options = {
     width: Math.max(place.clientWidth, 200), height: HEIGHT,
     scales: { x: { time: false }, y: logScale.checked ? { distr: 3 } : {} },
-    axes: [{ ...axis, label: "step", labelSize: 20 }, { ...axis, label: chart.unit || undefined, labelSize: 20, size: 64 }],
-    series: [{ label: "step" }, ...lines(chart)],
+    axes: [{ ...axis, size: 32 }, { ...axis, size: 64, values: ticks }],
+    ...layout(chart),
     legend: { show: false },
     cursor: { sync: { key: "steps" }, drag: { x: true, y: false, setScale: false } },
     hooks: {
@@ -74,7 +95,7 @@ function tellValues(chart, plot) {
     const curve = entry.chart.curves[index];
     const value = at === null || at === undefined ? null : curve.values[at];
     item.textContent = value !== null && value !== undefined
-      ? `${curve.label}: ${value.toPrecision(4)} at step ${entry.chart.steps[at].toLocaleString("en")}`
+      ? `${curve.label}: ${digits(value, 4)} at step ${Math.round(entry.chart.steps[at]).toLocaleString("en")}`
       : curve.last ? `${curve.label}: ${curve.last[1]} at step ${curve.last[0].toLocaleString("en")}` : curve.label;
   });
 }
@@ -114,10 +135,12 @@ function build() {
   }
 }
 
+const shape = (chart) => JSON.stringify([chart.title, chart.curves.map((curve) => [curve.label, Boolean(curve.low)])]);
+
 // New numbers into charts that stand there; where others came or went all are made anew.
 function show() {
   const same = found.length === drawn.length
-    && found.every((chart, i) => chart.title === drawn[i].title && chart.curves.length === drawn[i].chart.curves.length);
+    && found.every((chart, i) => shape(chart) === shape(drawn[i].chart));
   if (!same) return build();
   found.forEach((chart, index) => {
     const entry = drawn[index];
