@@ -1,5 +1,6 @@
 """The curves of the page: read as they grow, as `observe.curves` reads them whole, and thinned without losing a peak."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_reading_piece_by_piece_gives_what_reading_whole_gives(tmp_path_factory,
     data = b"".join(map(line_of, written))
     series = Series(path)
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         with path.open("ab") as file:
             file.write(data[start:end])
         series.update()
@@ -96,7 +97,8 @@ def test_a_file_that_was_replaced_or_cut_is_read_anew(tmp_path):
 @pytest.mark.parametrize("step", ["true", "-1", "1e300", '"1"', "9007199254740993", "null", "[1]"])
 def test_a_step_that_is_none_is_passed_over(tmp_path, step):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": %s, "lr": 1.0}\n{"step": 1, "lr": 2.0, "loss": {"a": "NaN", "b": [1], "c": true}}\n' % step)
+    line = {"step": 1, "lr": 2.0, "loss": {"a": "NaN", "b": [1], "c": True}}
+    path.write_text(f'{{"step": {step}, "lr": 1.0}}\n{json.dumps(line)}\n')
     series = Series(path)
 
     series.update()
@@ -116,7 +118,11 @@ def test_thinned_curves_keep_their_means_and_every_peak(values, points):
     if each.low is not None:
         assert min(v for v in each.low if v is not None) == pytest.approx(min(values), rel=1e-5)
         assert max(v for v in each.high if v is not None) == pytest.approx(max(values), rel=1e-5)
-        assert all(low <= mean + 1e-3 and mean <= high + 1e-3 for mean, low, high in zip(each.values, each.low, each.high, strict=True) if mean is not None)  # fmt: skip
+        assert all(
+            low <= mean + 1e-3 and mean <= high + 1e-3
+            for mean, low, high in zip(each.values, each.low, each.high, strict=True)
+            if mean is not None
+        )
 
 
 def test_what_is_looked_at_closely_is_shown_as_it_is():

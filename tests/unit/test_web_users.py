@@ -162,6 +162,18 @@ def test_what_changes_something_must_come_from_a_page_of_ours(origin, site, ours
     assert same_origin(origin, site, "localhost:80") is ours
 
 
-@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("lab", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("lab", False),
+    ],
+)
 def test_what_only_this_machine_can_reach_is_loopback(host, loopback):
     assert is_loopback(host) is loopback

@@ -150,7 +150,9 @@ def test_who_may_only_look_steers_nothing(guarded, storage):
     assert "Cancel after a checkpoint" in runner.get("/runs/demo", headers=HTML).text
     assert post(runner, "/runs/demo/cancel").status_code == 303
     assert run.stop_requested(1) == "cancelled by runner-ann on the page"
-    assert [event["reason"] for event in read_events(run) if event["type"] == "stop-requested"] == ["cancelled by runner-ann on the page"]  # fmt: skip
+    assert [event["reason"] for event in read_events(run) if event["type"] == "stop-requested"] == [
+        "cancelled by runner-ann on the page"
+    ]
 
 
 def test_a_form_that_is_not_one_of_ours_does_nothing(guarded, client, storage):
@@ -196,7 +198,12 @@ def test_too_large_a_body_is_refused(storage):
     proof = {"X-CSRF-Token": proof_of(small), "Origin": "http://localhost"}
 
     assert small.post("/logout", content=b"x" * 2000, headers=proof).status_code == 413
-    assert small.post("/logout", content=iter([b"x" * 600] * 3), headers=proof | {"Content-Type": "application/x-www-form-urlencoded"}).status_code == 413  # fmt: skip
+    assert (
+        small.post(
+            "/logout", content=iter([b"x" * 600] * 3), headers=proof | {"Content-Type": "application/x-www-form-urlencoded"}
+        ).status_code
+        == 413
+    )
     assert small.post("/logout", content=b"", headers=proof | {"Content-Length": "-1"}).status_code == 413
 
 
@@ -208,7 +215,11 @@ def test_an_error_of_our_own_tells_nothing_of_it(storage, caplog):
         raise HTTPException(418, "<b>no</b>")
 
     app = create_app(Settings(str(storage)))
-    app.router.routes += [Route("/broken", broken), Route("/refusing", refusing), Route("/fine", lambda request: PlainTextResponse("fine"))]  # fmt: skip
+    app.router.routes += [
+        Route("/broken", broken),
+        Route("/refusing", refusing),
+        Route("/fine", lambda request: PlainTextResponse("fine")),
+    ]
     browser = TestClient(app, base_url="http://localhost")
 
     answer = browser.get("/broken", headers=HTML)
