@@ -44,6 +44,7 @@ def listen(settings: Settings, port: int) -> socket.socket:
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
+        found.listen()  # who comes before the server is up waits for it
     except OSError as error:
         raise InfrastructureError(
             f"{settings.host}:{port} cannot be listened on: {error.strerror or error}; is another page there? "
