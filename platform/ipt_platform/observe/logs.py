@@ -125,20 +125,24 @@ def choose_logs(run: RunDir, attempt: int, rank: str | None) -> dict[str, Path]:
     return {rank: files[rank]}
 
 
-def tail(path: Path, count: int, end: int | None = None, sieve: Sieve | None = None) -> list[str]:
+def tail(path: Path, count: int, end: int | None = None, sieve: Sieve | None = None, reach: int | None = None) -> list[str]:
     """The last lines of a log.
 
     Args:
         path: the log.
         count: how many.
         end: look only at the first so many bytes (where a Follower stands).
-        sieve: count those alone that it lets through; the log is then read from its beginning.
+        sieve: count those alone that it lets through; the log is then read from its beginning,
+        reach: or so many bytes before its end, if it has more.
     """
     if sieve is None or not sieve.wanted:
         return [line.decode(errors="replace") for line in last_lines(path, count, end)]
     found: deque[str] = deque(maxlen=count)
     left = path.stat().st_size if end is None else end
     with path.open("rb") as file:
+        if reach is not None and left > reach:
+            file.seek(left - reach)
+            left = reach - len(file.readline(reach))  # of which the beginning is missing
         while left > 0 and (line := file.readline(left)):
             left -= len(line)
             found.extend(sieve.feed(line.decode(errors="replace").rstrip("\r\n")))

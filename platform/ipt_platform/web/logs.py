@@ -13,6 +13,9 @@ from ipt_platform.observe.redact import redact, secrets_of
 from ipt_platform.observe.rundir import RunDir
 
 LINES = 300
+REACH = 16 << 20
+"""Bytes of a log that are looked through for what is asked for; who wants more has `ipt-platform logs`."""
+
 _LONGEST = 200
 
 
@@ -50,6 +53,8 @@ def shown_logs(run: RunDir, asked: Asked) -> dict[str, Any]:
         InfrastructureError: S3 fails.
     """
     newest = run.current_attempt(fresh=False)
+    if run.log_files(newest + 1):  # of an attempt that is about to begin, or never came so far
+        newest += 1
     attempt = asked.attempt or newest
     files = run.log_files(attempt)
     if asked.rank and asked.rank not in files:
@@ -60,7 +65,7 @@ def shown_logs(run: RunDir, asked: Asked) -> dict[str, Any]:
     pattern = re.compile(re.escape(asked.text), re.IGNORECASE) if asked.text else None
     wanted, secrets = Wanted(asked.level or None, pattern), secrets_of(os.environ)
     logs = {
-        rank: redact("\n".join(tail(path, LINES, sieve=Sieve(wanted))), secrets)
+        rank: redact("\n".join(tail(path, LINES, sieve=Sieve(wanted), reach=REACH)), secrets)
         for rank, path in files.items()
         if not asked.rank or rank == asked.rank
     }

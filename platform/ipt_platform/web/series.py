@@ -176,8 +176,7 @@ def drawn(
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, curve in curves.items():
         low, high = bisect_left(curve.steps, start), bisect_left(curve.steps, end + 1 if math.isfinite(end) else end)
-        # Copies: an array whose memory is lent out cannot grow.
-        parts[name] = np.array(curve.steps[low:high], np.int64), np.array(curve.values[low:high], np.float64)
+        parts[name] = _numbers(curve.steps, low, high), _numbers(curve.values, low, high)
     every = [steps for steps, _ in parts.values() if len(steps)]
     if not every:
         return [], {name: Drawn([]) for name in curves}
@@ -198,6 +197,11 @@ def ordered(columns: Iterable[Column]) -> list[Column]:
     return sorted(columns, key=lambda name: (order.index(name[0]), name[1:]))
 
 
+def _numbers(of: array, low: int, high: int) -> np.ndarray:
+    """A part of an array; a copy, for one whose memory is lent out cannot grow."""
+    return np.frombuffer(of, of.typecode)[low:high].copy() if of else np.empty(0)
+
+
 def _onto(grid: np.ndarray, steps: np.ndarray, values: np.ndarray) -> list[float | None]:
     found = np.full(len(grid), np.nan)
     found[np.searchsorted(grid, steps)] = values
@@ -206,8 +210,8 @@ def _onto(grid: np.ndarray, steps: np.ndarray, values: np.ndarray) -> list[float
 
 def _thinned(stretches: np.ndarray, values: np.ndarray, count: int) -> Drawn:
     found = np.full((3, count), np.nan)
-    finite = np.isfinite(values)
-    stretches, values = stretches[finite], values[finite]
+    if not (finite := np.isfinite(values)).all():
+        stretches, values = stretches[finite], values[finite]
     if len(values):
         starts = np.flatnonzero(np.diff(stretches, prepend=-1))
         places = stretches[starts]

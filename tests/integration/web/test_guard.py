@@ -117,6 +117,18 @@ def test_a_token_that_has_expired_opens_nothing(guarded, users):
     assert guarded().get("/", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
+def test_a_file_of_users_that_is_wrong_lets_nobody_in_and_tells_nobody_why(guarded, users, tokens):
+    browser = guarded("admin")
+    users.write_text("[users.ann\n")
+
+    for answer in (browser.get("/"), browser.get("/", headers={"Authorization": f"Bearer {tokens['admin']}"})):
+        assert answer.status_code == 401
+        assert "users.toml" not in answer.text
+    again = login(browser, tokens["admin"])
+    assert again.status_code == 503
+    assert "users.toml" not in again.text
+
+
 def test_after_a_logout_the_cookie_is_worth_nothing(guarded):
     browser = guarded("viewer")
     cookie = dict(browser.cookies)

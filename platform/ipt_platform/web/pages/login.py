@@ -1,5 +1,6 @@
 """Log in with a token, and log out."""
 
+import logging
 from datetime import UTC, datetime
 
 from starlette.concurrency import run_in_threadpool
@@ -7,9 +8,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from ipt_platform.errors import IptError
 from ipt_platform.web.render import page
 from ipt_platform.web.security.guard import Guard
 from ipt_platform.web.security.sessions import COOKIE
+
+log = logging.getLogger(__name__)
 
 
 def _form(request: Request) -> Response:
@@ -24,7 +28,11 @@ async def _login(request: Request) -> Response:
     form = request.state.form
     if guard.users is None:
         return RedirectResponse("/", 303)
-    user = await run_in_threadpool(guard.users.with_token, form.get("token", "").strip(), datetime.now(UTC))
+    try:
+        user = await run_in_threadpool(guard.users.with_token, form.get("token", "").strip(), datetime.now(UTC))
+    except IptError as error:
+        log.error("nobody is let in: %s", error)
+        return _show(request, "The file of users cannot be used; the log of the page says why.", form.get("next", "/"), 503)
     if user is None:
         return _show(request, "This token is not known, or it has expired.", form.get("next", "/"), 401)
     response = RedirectResponse(_next(form.get("next", "/")), 303)

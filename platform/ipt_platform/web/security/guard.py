@@ -1,6 +1,7 @@
 """What every request passes before a page is asked: host, size, rate, who asks, and whether a form is one of ours."""
 
 import getpass
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -16,12 +17,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ipt_platform.errors import IptError
 from ipt_platform.web.security.headers import HEADERS, HTTPS_HEADERS
 from ipt_platform.web.security.hosts import known_host, own_names, same_origin
 from ipt_platform.web.security.limits import Limiter
 from ipt_platform.web.security.sessions import COOKIE, Sessions
 from ipt_platform.web.security.users import User, Users
 from ipt_platform.web.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SAFE = ("GET", "HEAD")
 OPEN = ("/login", "/healthz")
@@ -93,12 +97,20 @@ class Guard:
         """Who asks, and whether a header says so, which no foreign page can make a browser send."""
         if self.users is None:
             return User(system_user(), "admin"), False
+        try:
+            return self._known(self.users, headers, cookie)
+        except IptError as error:
+            log.error("nobody is let in: %s", error)
+            return None, False
+
+    def _known(self, users: Users, headers: Headers, cookie: str) -> tuple[User | None, bool]:
+        """As `_who`, where one has to log in."""
         now, (kind, _, token) = datetime.now(UTC), headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            return self.users.with_token(token.strip(), now), True
+            return users.with_token(token.strip(), now), True
         session = self.sessions.find(cookie)
         # The file may have changed since the login.
-        return (self.users.with_digest(session.token, now) if session else None), False
+        return (users.with_digest(session.token, now) if session else None), False
 
     async def _judge_change(self, request: Request, receive: Receive, cookie: str, by_header: bool) -> Receive:
         """Let a request that changes something through only if it comes from one of our pages and not too often."""

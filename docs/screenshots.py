@@ -1,0 +1,48 @@
+"""The pictures of docs/page.md, taken in Chromium from a page that serves real runs:
+
+    python docs/screenshots.py http://127.0.0.1:8260 quickstart other
+
+where the names are those of two runs. Needs Debian's chromium and the package playwright.
+"""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+IMAGES = Path(__file__).parent / "images"
+QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+WIDE, PHONE = {"width": 1180, "height": 860}, {"width": 390, "height": 760}
+COLOURS = 64
+
+
+def main() -> None:
+    """Take them all."""
+    address, first, second = sys.argv[1:]
+    pages = (
+        ("fleet", "/", WIDE, "light"),
+        ("runs", "/runs", WIDE, "light"),
+        ("run", f"/runs/{first}", {**WIDE, "height": 1250}, "light"),
+        ("run-dark", f"/runs/{first}", PHONE, "dark"),
+        ("logs", f"/runs/{second}/logs?level=info", WIDE, "light"),
+        ("compare", f"/compare?run={first}&run={second}", {**WIDE, "height": 1100}, "light"),
+    )
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=list(QUIET))
+        for name, path, size, scheme in pages:
+            page = browser.new_page(viewport=size, color_scheme=scheme)
+            page.goto(address + path)
+            if page.locator("[data-curves]").count():
+                page.wait_for_selector(".uplot")
+            page.wait_for_timeout(1500)  # checkpoints are being checked
+            picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"page-{name}.png", optimize=True)
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
