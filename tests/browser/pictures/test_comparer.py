@@ -32,12 +32,15 @@ def test_the_slider_shows_one_picture_on_either_side(visit, drawn):
     assert not seen.agree(canvas, pictures["degraded"])
 
 
-def test_the_slider_moves_by_mouse(visit, drawn):
-    seen, pictures = visit(PAGE), panel(drawn, 20)
+@pytest.mark.parametrize("at", [40, "grip"])
+@pytest.mark.parametrize("view", ["", "?zoom=9&x=90&y=70"])
+def test_the_slider_moves_by_mouse(visit, drawn, view, at):
+    seen, pictures = visit(PAGE + view), panel(drawn, 20)
     line = seen.page.get_by_role("slider", name="Line between")
     box, stage = line.bounding_box(), seen.page.locator(".cmp-stage").bounding_box()
 
-    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    down = box["height"] / 2 if at == "grip" else at
+    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + down)
     seen.page.mouse.down()
     seen.page.mouse.move(stage["x"] + stage["width"] * 0.7, box["y"] + 90, steps=5)
     seen.page.mouse.up()
@@ -45,9 +48,9 @@ def test_the_slider_moves_by_mouse(visit, drawn):
 
     assert line.get_attribute("aria-valuenow") == "70"
     (canvas,) = seen.canvases()
-    at = round(canvas.shape[1] * 0.7)
-    assert seen.agree(canvas, pictures["degraded"], slice(0, at - 2))
-    assert seen.agree(canvas, pictures["restored"], slice(at + 2, None))
+    edge = round(canvas.shape[1] * 0.7)
+    assert seen.agree(canvas, pictures["degraded"], slice(0, edge - 2))
+    assert seen.agree(canvas, pictures["restored"], slice(edge + 2, None))
 
 
 def test_the_slider_moves_by_keyboard(visit):

@@ -203,3 +203,15 @@ def test_a_request_without_the_pages_proof_is_refused(page, photo):
     response = requests.post(f"{page}/try", params={"run": "trained", "task": "denoise"}, data=photo, timeout=60)
 
     assert response.status_code == 403
+
+
+def test_who_may_look_may_not_restore(guarded, photo):
+    viewer = guarded("viewer")
+    shown = viewer.get("/try", headers={"Accept": "text/html"}).text
+
+    assert "needs the role" in shown
+    proof = shown.partition('name="csrf" content="')[2].partition('"')[0]
+    for method, path in (("POST", "/try?run=trained&task=denoise"), ("POST", "/try/offer?run=trained"), ("DELETE", "/try/x")):
+        headers = {"Origin": "http://localhost", "X-CSRF-Token": proof}
+        response = viewer.request(method, path, content=photo, headers=headers)
+        assert (response.status_code, "runner" in response.json()["error"]) == (403, True)

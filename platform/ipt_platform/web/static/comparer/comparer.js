@@ -213,7 +213,8 @@ export class Comparer extends HTMLElement {
     if (loading !== this.loading) return; // somebody looks at something else by now
     this.removeAttribute("aria-busy");
     const failed = opened.findIndex(({ status }) => status === "rejected");
-    this.say(failed < 0 ? "" : `${wanted[failed].label}: ${opened[failed].reason.message}.`);
+    this.problem = failed < 0 ? "" : `${wanted[failed].label}: ${opened[failed].reason.message.replace(/\.$/, "")}.`;
+    this.say(this.problem);
     this.panes = wanted.map((pane, place) => ({ ...pane, picture: opened[place].value })).filter(({ picture }) => picture);
     this.frame = this.panes.map(({ picture }) => picture).reduce((a, b) => (a && a.width >= b.width ? a : b), null);
     this.arrange();
@@ -255,6 +256,7 @@ export class Comparer extends HTMLElement {
     parts.pair.hidden = state.mode === "side";
     parts.gains.hidden = parts.legend.hidden = state.mode !== "difference";
     parts.handle.hidden = state.mode !== "slider";
+    this.say(this.problem);
     this.#setSlots();
     this.readings.list();
     if (state.mode === "difference") this.readings.heat();

@@ -12,7 +12,7 @@ export function listen(comparer, stage, handle) {
     stage.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, { ...pointOf(event, canvas), canvas });
     // A picture that is seen whole has nowhere to move to, so that the whole of it takes the line.
-    sliding = comparer.state.mode === "slider" && pointers.size === 1 && (event.target === handle || comparer.isWhole);
+    sliding = comparer.state.mode === "slider" && pointers.size === 1 && (handle.contains(event.target) || comparer.isWhole);
     if (sliding) slide(event, canvas);
   });
 

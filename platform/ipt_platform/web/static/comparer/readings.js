@@ -18,7 +18,8 @@ export class Readings {
     const { comparer } = this;
     const { parts, panes } = comparer;
     this.reference = panes.find(({ name }) => name === comparer.model.reference);
-    this.rows = new Map(panes.map((pane) => [pane.name, row(pane, pane === this.reference)]));
+    const before = this.rows; // old numbers stand, in grey, until there are new ones
+    this.rows = new Map(panes.map((pane) => [pane.name, row(pane, pane === this.reference, before.get(pane.name))]));
     parts.rows.replaceChildren(...[...this.rows.values()].map(({ element }) => element));
     parts.against.textContent = this.reference ? `What is seen, against ${this.reference.label}` : "What is seen";
     parts.table.classList.toggle("cmp-unmeasured", !this.reference);
@@ -106,6 +107,7 @@ export class Readings {
     }
     const wanted = `${one.key} ${other.key} ${state.gain}`;
     if (this.heatOf === wanted) return;
+    if (this.map && this.map.width !== one.picture.width) this.map = null; // of another picture, until the new one is there
     const map = await comparer.store.ask("heat", { one: one.key, other: other.key, gain: state.gain }).catch(() => null);
     if (!map || map.stale) return;
     this.map?.levels.forEach((level) => level.close());
@@ -119,8 +121,8 @@ function sameSize(one, other, frame) {
   return [one, other].every((pane) => pane && pane.picture.width === frame.width && pane.picture.height === frame.height);
 }
 
-function row(pane, isReference) {
-  const [psnr, ssim] = [h("td", {}, isReference ? "—" : ""), h("td", {}, isReference ? "—" : "")];
+function row(pane, isReference, before) {
+  const [psnr, ssim] = ["psnr", "ssim"].map((name) => h("td", {}, isReference ? "—" : (before?.[name].textContent ?? "")));
   const [pixel, swatch] = [h("span"), h("span", { class: "cmp-swatch", "aria-hidden": "true" })];
   const element = h("tr", { "data-pane": pane.name }, h("th", { scope: "row" }, pane.label), psnr, ssim, h("td", { class: "cmp-pixel" }, swatch, pixel));
   return { element, psnr, ssim, pixel, swatch };
