@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from ipt_platform.evaluate.metrics import psnr, ssim
+from ipt_platform.observe.events import append_event
+from ipt_platform.observe.storage import create
 from tests.browser.pictures.conftest import NAMES, STEPS
 from tests.pages import draw_samples
 
@@ -293,6 +295,21 @@ def test_keys_within_fields_stay_there(visit):
     assert seen.page.get_by_role("dialog", name="Keys").is_visible()
     seen.press("Escape", "d")
     assert seen.comparer("c.state.mode") == "difference"
+
+
+def test_new_steps_come_by_themselves_while_a_run_trains(visit, storage):
+    run = create(storage, "growing")
+    append_event(run, "created", 0, kind="train", steps=20)
+    append_event(run, "started", run.new_attempt(), step=0)  # this process leads it, and lives
+    draw_samples(storage, "growing", [5], [ONE])
+    seen = visit("/runs/growing/pictures")
+
+    drawn = draw_samples(storage, "growing", [5, 10], [ONE])
+    seen.page.wait_for_function("() => document.querySelector('.cmp-step').value === 'step 10 · 2 of 2'")
+    seen.measured()
+
+    (canvas,) = seen.canvases()
+    assert seen.agree(canvas, drawn.pictures[10, ONE, "restored"], slice(canvas.shape[1] // 2 + 1, None))
 
 
 def test_two_runs_stand_beside_each_other(visit, drawn, storage):
