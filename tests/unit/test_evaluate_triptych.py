@@ -6,7 +6,7 @@ import pytest
 import skimage.data
 
 from ipt_platform.errors import DataError
-from ipt_platform.evaluate.triptych import CAPTION_HEIGHT, SEPARATOR, detailed_region, triptych
+from ipt_platform.evaluate.triptych import CAPTION_HEIGHT, PANELS, PAPER, SEPARATOR, detailed_region, panels, triptych
 
 
 def decode(png: bytes) -> np.ndarray:
@@ -62,3 +62,33 @@ def test_a_large_picture_is_shown_where_its_detail_is():
 def test_pictures_of_unlike_shapes_are_refused():
     with pytest.raises(DataError, match="one shape"):
         triptych(np.zeros((8, 8, 3)), np.zeros((8, 8, 3)), np.zeros((8, 9, 3), np.uint8), 1, 2)
+
+
+@pytest.mark.parametrize("width", [1, 16, 56, 57, 58, 99, 130, 170, 180, 300])
+@pytest.mark.parametrize("psnr", [9.5, 31.2, 112.0, math.inf])
+def test_its_panels_come_back_pixel_for_pixel(width, psnr):
+    rng = np.random.default_rng(width)
+    pictures = {name: rng.integers(0, 256, (20, width, 3), np.uint8) for name in PANELS}
+
+    found = panels(decode(triptych(*pictures.values(), 20.17, psnr)))
+
+    assert list(found) == list(pictures)
+    for name, picture in pictures.items():
+        np.testing.assert_array_equal(found[name], picture)
+
+
+def test_panels_of_pictures_in_the_colour_of_the_ground_come_back():
+    picture = np.full((40, 220, 3), PAPER, np.uint8)
+    picture[:, 100:110] = 200
+
+    found = panels(decode(triptych(picture, picture, picture, 20, 30)))
+
+    assert all(np.array_equal(each, picture) for each in found.values())
+
+
+@pytest.mark.parametrize("shape", [(10, 10, 3), (24, 300, 3), (100, 1, 3), (100, 301, 3), (100, 302, 3)])
+def test_a_picture_that_is_no_triptych_is_refused(shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    with pytest.raises(DataError, match="no triptych"):
+        panels(picture)

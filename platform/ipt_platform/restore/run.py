@@ -117,9 +117,29 @@ def _restore_one(work: Work, choose: Choose, on_progress: Callable[[Work, int, i
     format_of(work.target.suffix)
     picture = read_picture(work.source)
     steps = choose(work, picture.rgb)
+    picture = apply_steps(
+        picture, steps, work.target.suffix, lambda done, total: on_progress and on_progress(work, done, total)
+    )
+    if steps:
+        _write(picture, work.target)
+    return bool(steps)
+
+
+def apply_steps(picture: Picture, steps: Sequence[Step], suffix: str, on_tile: OnTile) -> Picture:
+    """A picture after all steps, one after the other.
+
+    Args:
+        picture: what is restored.
+        steps: what is done to it.
+        suffix: of the file that it goes to.
+        on_tile: told (tiles done, tiles in all); of a chain, as if every step had as many tiles.
+
+    Raises:
+        DataError: what comes out does not fit into such a file, or has values that are not finite.
+    """
     height, width = picture.rgb.shape[:2]
     scale = math.prod(step.upscale for step in steps)
-    check_fits(height * scale, width * scale, work.target.suffix)
+    check_fits(height * scale, width * scale, suffix)
     for number, step in enumerate(steps):
         if number:
             # the next task's model knows values of pictures alone
@@ -127,18 +147,14 @@ def _restore_one(work: Work, choose: Choose, on_progress: Callable[[Work, int, i
         picture = picture.enlarged(step.upscale)
 
         def told(done: int, total: int, number: int = number) -> None:
-            if on_progress:
-                # of a chain, as if every step had as many tiles
-                on_progress(work, number * total + done, len(steps) * total)
+            on_tile(number * total + done, len(steps) * total)
 
         restored = step.restore_fn(picture.rgb, told)
         broken = int((~np.isfinite(restored)).sum())
         if broken:
             raise DataError(f"the model gave {broken} values that are not finite; restore from another checkpoint")
         picture = picture.with_rgb(restored)
-    if steps:
-        _write(picture, work.target)
-    return bool(steps)
+    return picture
 
 
 def _write(picture: Picture, target: Path) -> None:

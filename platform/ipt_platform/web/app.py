@@ -1,6 +1,10 @@
 """The page as an application: its routes behind the guard."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -9,13 +13,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ipt_platform.web import refusals
-from ipt_platform.web.pages import compare, fleet, login, run, runs, steer
+from ipt_platform.web.bench import Bench
+from ipt_platform.web.pages import compare, fleet, login, pictures, run, runs, steer, trying
 from ipt_platform.web.render import STATIC
 from ipt_platform.web.security.guard import Guard
 from ipt_platform.web.services import make_services
 from ipt_platform.web.settings import Settings
 
-PAGES = (fleet, runs, run, steer, compare, login)
+PAGES = (fleet, runs, run, pictures, steer, compare, trying, login)
 """The modules whose `routes` the page has."""
 
 
@@ -29,10 +34,18 @@ def create_app(settings: Settings) -> Starlette:
         ],
         middleware=[Middleware(Guard, settings=settings, refuse=refusals.refused)],
         exception_handlers=refusals.HANDLERS,
+        lifespan=_lifespan,
     )
     app.state.settings = settings
     app.state.services = make_services(settings)
+    app.state.bench = Bench(settings.storage)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    yield
+    await run_in_threadpool(app.state.bench.close)
 
 
 def _routes(module: object) -> list[BaseRoute]:
