@@ -9,13 +9,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ipt_platform.web import refusals
-from ipt_platform.web.pages import compare, fleet, login, run, runs, steer
+from ipt_platform.web.pages import compare, fleet, login, run, runs, search, steer, tasks
 from ipt_platform.web.render import STATIC
 from ipt_platform.web.security.guard import Guard
 from ipt_platform.web.services import make_services
 from ipt_platform.web.settings import Settings
 
-PAGES = (fleet, runs, run, steer, compare, login)
+PAGES = (fleet, runs, run, steer, compare, tasks, search, login)
 """The modules whose `routes` the page has."""
 
 

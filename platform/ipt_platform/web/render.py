@@ -14,7 +14,7 @@ from ipt_platform import __version__
 from ipt_platform.web import words
 
 STATIC = Path(__file__).parent / "static"
-NAVIGATION = (("Fleet", "/"), ("Runs", "/runs"))
+NAVIGATION = (("Fleet", "/"), ("Runs", "/runs"), ("Tasks", "/tasks"), ("Search", "/search"))
 """The pages that every page links to."""
 
 

@@ -49,9 +49,8 @@ def test_users_that_are_none_let_nobody_listen(storage, tmp_path):
 
 
 def test_a_port_that_is_taken_is_said(storage):
-    with listen(Settings(str(storage)), 0) as first:
-        with pytest.raises(InfrastructureError, match="another page"):
-            listen(Settings(str(storage)), first.getsockname()[1])
+    with listen(Settings(str(storage)), 0) as first, pytest.raises(InfrastructureError, match="another page"):
+        listen(Settings(str(storage)), first.getsockname()[1])
 
 
 @pytest.mark.parametrize(
