@@ -11,22 +11,14 @@ from rich.console import Console
 
 from ipt_platform.cli.output import AnyStorage, Json, console, emit, pairs, say, table
 from ipt_platform.cli.progress import progress_bar
-from ipt_platform.cli.versions import (
-    METRICS,
-    change_in_words,
-    described,
-    instead,
-    sets_in_words,
-    show_numbers,
-    show_version,
-    version_row,
-)
+from ipt_platform.cli.versions import change_line, instead, show_numbers, show_version, version_row
 from ipt_platform.errors import ExitCode, NotFoundError, UsageError
 from ipt_platform.registry.catalogue import SHEET, TASKS, Catalogue, Row, Version
 from ipt_platform.registry.compare import compare
 from ipt_platform.registry.history import By
 from ipt_platform.registry.names import check_alias, parse_reference, parse_versioned
 from ipt_platform.registry.store import VARIABLE, Registry, open_catalogue, open_registry
+from ipt_platform.registry.words import METRICS, described, sets_in_words
 
 app = typer.Typer(name="task", no_args_is_help=True, add_completion=False)
 
@@ -122,7 +114,7 @@ def show(task: Some, storage: AnyStorage = "runs", as_json: Json = False) -> Non
         columns = ("version", "aliases", "created", "owner", "pack of run", "gates", *METRICS)
         table(to, columns, [version_row(each) for each in versions], right=("version",))
         for change in changes:
-            say(to, change_in_words(change))
+            say(to, change_line(change))
 
     emit(data, as_json, render)
 

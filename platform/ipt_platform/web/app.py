@@ -14,13 +14,13 @@ from starlette.types import Scope
 
 from ipt_platform.web import refusals
 from ipt_platform.web.bench import Bench
-from ipt_platform.web.pages import compare, fleet, login, pictures, run, runs, steer, trying
+from ipt_platform.web.pages import compare, fleet, login, pictures, run, runs, search, steer, tasks, trying
 from ipt_platform.web.render import STATIC
 from ipt_platform.web.security.guard import Guard
 from ipt_platform.web.services import make_services
 from ipt_platform.web.settings import Settings
 
-PAGES = (fleet, runs, run, pictures, steer, compare, trying, login)
+PAGES = (fleet, runs, run, pictures, steer, compare, tasks, search, trying, login)
 """The modules whose `routes` the page has."""
 
 

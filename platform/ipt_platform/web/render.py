@@ -14,7 +14,7 @@ from ipt_platform import __version__
 from ipt_platform.web import words
 
 STATIC = Path(__file__).parent / "static"
-NAVIGATION = (("Fleet", "/"), ("Runs", "/runs"), ("Try it", "/try"))
+NAVIGATION = (("Fleet", "/"), ("Runs", "/runs"), ("Tasks", "/tasks"), ("Search", "/search"), ("Try it", "/try"))
 """The pages that every page links to."""
 
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from ipt_platform.errors import IptError
 from ipt_platform.web.checkpoints import Checkpoints
 from ipt_platform.web.fleet import Fleet
+from ipt_platform.web.registered import Registered
 from ipt_platform.web.series import Library
 from ipt_platform.web.settings import Settings
 from ipt_platform.web.statuses import Statuses
@@ -25,6 +26,7 @@ class Services:
     series: Library
     checkpoints: Checkpoints
     fleet: Fleet
+    registered: Registered
 
     def warm(self) -> None:
         """Look at every run once, so that the first visitor need not wait for it."""
@@ -39,7 +41,9 @@ class Services:
 
 def make_services(settings: Settings) -> Services:
     """The services of a page that is started with these settings."""
-    return Services(settings, Statuses(settings.storage), Library(), Checkpoints(), Fleet(settings))
+    return Services(
+        settings, Statuses(settings.storage), Library(), Checkpoints(), Fleet(settings), Registered(settings.storage)
+    )
 
 
 def services(request: Request) -> Services:
