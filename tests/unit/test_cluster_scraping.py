@@ -5,9 +5,10 @@ import json
 import pytest
 
 from ipt_platform.cluster.scraping import VARIABLES, MetricsEntry, metrics_entry, write_targets
-from ipt_platform.cluster.target import config_path, read_config, secret_at
+from ipt_platform.cluster.target import config_path, read_config
 from ipt_platform.errors import NotFoundError, SpecError, UsageError
 from ipt_platform.observe.listen import Listen
+from ipt_platform.spec.secret import read_secret
 
 TOKEN = "planted-0123456789"
 
@@ -60,13 +61,13 @@ def test_what_is_wrong_in_the_environment_is_named_without_the_secret(monkeypatc
 def test_a_token_comes_from_a_file_that_only_its_owner_reads(tmp_path):
     path = tmp_path / "token"
     with pytest.raises(NotFoundError, match="the exporter: its token should be in"):
-        secret_at(f"file:{path}", "the exporter")
+        read_secret(f"file:{path}", "the exporter", "token")
     path.touch(mode=0o644)
     path.write_text(f"{TOKEN}\n")
     with pytest.raises(UsageError, match="others can read"):
-        secret_at(f"file:{path}", "the exporter")
+        read_secret(f"file:{path}", "the exporter", "token")
     path.chmod(0o600)
-    assert secret_at(f"file:{path}", "the exporter")[0] == TOKEN
+    assert read_secret(f"file:{path}", "the exporter", "token")[0] == TOKEN
 
 
 def test_targets_are_what_prometheus_reads(tmp_path):

@@ -119,7 +119,7 @@ def test_what_is_wrong_with_the_file_is_told_with_its_name(text, said):
 def test_a_token_written_into_the_file_is_refused_and_not_repeated(word, token):
     configure(f'[clusters.gpu]\naddress = "http://h:8265"\ntoken = "{word}{token}"\n')
 
-    with pytest.raises(SpecError, match="never the token itself") as caught:
+    with pytest.raises(SpecError, match="never the secret itself") as caught:
         read_config()
     assert token not in str(caught.value)
 

@@ -18,7 +18,7 @@ LAYERS = (
     ("data", "model"),
     ("spec", "checkpoint"),
     ("observe", "evaluate"),
-    ("registry",),
+    ("registry", "track", "notify"),
     ("restore",),
     ("train",),
     ("tune",),
@@ -45,10 +45,16 @@ DATABASE = {"registry/database.py"}
 PROMETHEUS = {"observe/exposition.py", "observe/scraped.py"}
 """The files that may import prometheus_client; the process that exports imports them."""
 
-PURE = ("storage", "spec", "data", "observe", "evaluate"), ("model", "checkpoint", "registry", "restore", "train")
-"""What runs where neither Ray nor a service is installed (but for the files above); the first five without torch too."""
+PURE = (
+    ("storage", "spec", "data", "observe", "evaluate", "track", "notify"),
+    ("model", "checkpoint", "registry", "restore", "train"),
+)
+"""What runs where neither Ray nor a service is installed (but for the files above); the first ones without torch too."""
 
-SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna")
+TRACKERS = {"track/tensorboard.py": "tensorboard", "track/mlflow.py": "mlflow"}
+"""The files that may import a tracker's library, each when it is needed: they are extras."""
+
+SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna", *TRACKERS.values())
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -92,6 +98,12 @@ def test_sqlalchemy_stands_only_where_the_index_is_kept():
     found = {file for file, tree in modules() if "sqlalchemy" in {name.split(".")[0] for name in imported(tree)}}
 
     assert found == DATABASE
+
+
+def test_trackers_stand_only_where_they_are_told():
+    found = {(file, name.split(".")[0]) for file, tree in modules() for name in imported(tree)}
+
+    assert {(file, name) for file, name in found if name in TRACKERS.values()} <= set(TRACKERS.items())
 
 
 def test_boto3_stands_only_where_requests_to_s3_are_made():

@@ -29,6 +29,8 @@ COMMANDS = {
     "status": "ipt_platform.cli.runs:status",
     "logs": "ipt_platform.cli.logs:logs",
     "metrics": "ipt_platform.cli.metrics:metrics",
+    "track": "ipt_platform.cli.track:track",
+    "hooks": "ipt_platform.cli.hooks:app",
     "cancel": "ipt_platform.cli.steer:cancel",
     "resume": "ipt_platform.cli.steer:resume",
     "wait": "ipt_platform.cli.steer:wait",

@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 
 from ipt_platform import __version__
 from ipt_platform.cluster.scraping import DEFAULT_LISTEN, MetricsEntry, metrics_entry, write_targets
-from ipt_platform.cluster.target import read_config, secret_at
+from ipt_platform.cluster.target import read_config
 from ipt_platform.errors import IptError
 from ipt_platform.observe.listen import Listen
 from ipt_platform.observe.rundir import RunDir
@@ -38,6 +38,7 @@ STORAGES = 16
 
 PATIENCE = 60.0
 """Seconds for it to start, before the log says that it did not."""
+from ipt_platform.spec.secret import read_secret
 
 
 class Exporter:
@@ -61,7 +62,7 @@ class Exporter:
         self._storages: list[str] = []
         self._known = threading.Event()
         self._open = ExitStack()
-        secret = secret_at(token, "the exporter of metrics")[0] if token else None
+        secret = read_secret(token, "the exporter of metrics", "token")[0] if token else None
         self.listen = self._open.enter_context(serving(self.exposition.registry, Listen.parse(listen), secret))
         if self.listen.host in ("0.0.0.0", "::"):  # noqa: S104 - of all addresses of the machine, others use this one
             self.listen = replace(self.listen, host=ray.util.get_node_ip_address())

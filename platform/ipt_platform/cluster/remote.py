@@ -142,11 +142,11 @@ def _check(run: RunDir, target: Target, over: Submission, jobs: Jobs) -> None:
     now = run_status(run)
     if over.state == "SUCCEEDED" and now.state == "finished":
         return
+    last = " / ".join(jobs.log(over.id).split("\n")[-6:]).strip(" /")
     if over.exit_code in ERRORS and over.exit_code != ExitCode.NOT_FOUND:
-        raise ERRORS[over.exit_code](now.reason)
+        raise ERRORS[over.exit_code](now.reason if now.attempt else last)
     if now.attempt and over.state == "STOPPED":
         raise CancelledRunError(f"run {run.id} was ended at once on cluster {target.name}; {now.reason}")
-    last = " / ".join(jobs.log(over.id).split("\n")[-6:]).strip(" /")
     shared = f"; does it see {run.path.absolute()}? A run's folder must be shared with its cluster"
     hint = "" if now.attempt or run.mirror else shared
     raise InfrastructureError(f"cluster {target.name}: {over.id} {over.state.lower()}: {last or over.message}{hint}")

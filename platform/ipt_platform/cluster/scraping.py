@@ -19,23 +19,12 @@ from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.errors import UsageError
 from ipt_platform.observe.listen import Listen
 from ipt_platform.spec.base import Spec, Text
+from ipt_platform.spec.secret import SecretPlace, secret_place
 
 DEFAULT_LISTEN = "127.0.0.1:9464"
 """On a cluster, where nothing else is said."""
 
 VARIABLES = {"listen": "IPT_METRICS_LISTEN", "token": "IPT_METRICS_TOKEN", "targets": "IPT_METRICS_TARGETS"}
-
-
-def secret_place(value: str) -> str:
-    """Where a secret is, and never what it is.
-
-    Raises:
-        ValueError: it does not say so; the value is not shown, for it may be the secret itself.
-    """
-    kind, colon, name = value.partition(":")
-    if kind not in ("env", "file") or not colon or not name:
-        raise ValueError("expected where the token is, as in env:GPU_TOKEN or file:~/gpu.token; never the token itself")
-    return value
 
 
 def _listen(value: str) -> str:
@@ -52,7 +41,7 @@ class MetricsEntry(Spec):
         default=None,
         description="ADDRESS:PORT at which the exporter answers; null: 127.0.0.1:9464 on a cluster, no exporter elsewhere.",
     )
-    token: Annotated[Text, AfterValidator(secret_place)] | None = Field(
+    token: SecretPlace | None = Field(
         default=None,
         description="Where the token is that a scrape must bear: env:NAME or file:PATH; may be null on loopback alone.",
     )

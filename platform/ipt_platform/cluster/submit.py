@@ -13,6 +13,7 @@ from ipt_platform.cluster.driver import driver
 from ipt_platform.cluster.folder import session_folder
 from ipt_platform.cluster.stop import Stop, listening
 from ipt_platform.cluster.target import Target
+from ipt_platform.cluster.telling import told
 from ipt_platform.errors import (
     CancelledRunError,
     InfrastructureError,
@@ -34,6 +35,7 @@ from ipt_platform.spec.job import AnyJob, CompoundJob, EvaluateJob, LearningJob,
 from ipt_platform.spec.load import LoadedJob, job_diff, load_job
 from ipt_platform.spec.overrides import ABSENT, value_at
 from ipt_platform.spec.registered import FOLDER, registered_names
+from ipt_platform.track.trackers import keep_tracking
 from ipt_platform.train.given import begin_run, copy_records, keep_records, keeper
 
 Watch = Callable[[Callable[[float], bool]], None]
@@ -99,6 +101,7 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     with _storage(run.path):
         keep_own(run)  # which was not done if the first submission died just then
         run.keep_given()
+        keep_tracking(run, job)
     return run
 
 
@@ -139,9 +142,10 @@ def submit(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]
             `train.driver.run_training`.
         InfrastructureError: as there, or Ray or the process that used it died, or the storage failed.
         NotFoundError, CheckpointError, DataError: as `cluster.measure.measure`.
+        NotFoundError, SpecError, UsageError: as `cluster.telling.check_told`.
     """
     if run_status(run).state != "finished":
-        with _storage(run.path):
+        with _storage(run.path), told(job, run):
             _bring_to_its_end(job, run, watch, base)
         run.fetch()
     return read_report(run.report)

@@ -10,13 +10,16 @@
     set = ["cluster.gpus_per_worker=1"]       as --set, where neither job nor command line says it
 
     [metrics]                                 how the exporter of metrics is reached: see scraping.py
+    [notify.chat]
+    url = "https://hooks.example/runs"        who is told of state changes of runs that this machine leads (`notify.hooks`)
+    secret = "env:CHAT_SECRET"                what signs; as token
+    on = ["failed", "finished"]
 
 A file and not the environment holds what several clusters need; secrets are in neither.
 """
 
 import difflib
 import os
-import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +27,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from ipt_platform.cluster.scraping import MetricsEntry, secret_place
+from ipt_platform.cluster.scraping import MetricsEntry
 from ipt_platform.errors import NotFoundError, Problem, SpecError, UsageError
+from ipt_platform.notify.hooks import HookEntry
 from ipt_platform.spec.base import Many, Name, Spec, Text
 from ipt_platform.spec.problems import problems_of
+from ipt_platform.spec.secret import SecretPlace, read_secret
 from ipt_platform.spec.source import Document
 
 LOCAL = "local"
@@ -49,7 +54,7 @@ class ClusterEntry(Spec):
     """One cluster of the configuration file."""
 
     address: Annotated[Text, AfterValidator(_http)] = Field(description="Of the dashboard of Ray, which serves the Jobs API.")
-    token: Annotated[Text, AfterValidator(secret_place)] | None = Field(
+    token: SecretPlace | None = Field(
         default=None, description="Where the token of the cluster is: env:NAME or file:PATH; null: Ray's own places are asked."
     )
     storage: Text | None = Field(default=None, description="Storage of jobs that name none.")
@@ -63,6 +68,7 @@ class ConfigFile(Spec):
     default: Name | None = Field(default=None, description="The cluster of commands that name none; null: a Ray of their own.")
     clusters: dict[Name, ClusterEntry] = Field(default_factory=dict, description="Clusters by name.")
     metrics: MetricsEntry = Field(default_factory=MetricsEntry, description="How the exporter of metrics is reached.")
+    notify: dict[Name, HookEntry] = Field(default_factory=dict, description="Who is told of state changes, by name.")
 
 
 @dataclass(frozen=True)
@@ -151,32 +157,4 @@ def find_target(name: str | None) -> Target | None:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
         raise NotFoundError(f"no cluster {name!r} in {config_path()}: {hint}")
-    return Target(name, entry, *secret_at(entry.token, f"cluster {name}")) if entry.token else Target(name, entry)
-
-
-def secret_at(place: str, whose: str) -> tuple[str, str]:
-    """A token, and where it came from.
-
-    Args:
-        place: env:NAME or file:PATH.
-        whose: what it is the token of.
-
-    Raises:
-        NotFoundError: it is not there.
-        UsageError: others can read it.
-    """
-    kind, _, place = place.partition(":")
-    if kind == "env":
-        if not (token := os.environ.get(place, "").strip()):
-            raise NotFoundError(f"{whose}: the environment has no {place}, where its token should be")
-        return token, f"the environment variable {place}"
-    path = Path(place).expanduser()
-    try:
-        mode, token = path.stat().st_mode, path.read_text().strip()
-    except OSError as error:
-        raise NotFoundError(f"{whose}: its token should be in {path}: {error.strerror}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UsageError(f"{whose}: others can read its token; run `chmod 600 {path}`, and change the token")
-    if not token:
-        raise NotFoundError(f"{whose}: {path}, where its token should be, is empty")
-    return token, f"the file {path}"
+    return Target(name, entry, *read_secret(entry.token, f"cluster {name}", "token")) if entry.token else Target(name, entry)

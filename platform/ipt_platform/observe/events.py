@@ -6,7 +6,7 @@ from typing import Any
 
 from ipt_platform.errors import CancelledRunError, IptError
 from ipt_platform.observe.gather import append_missing
-from ipt_platform.observe.jsonl import append_line, line_of, read_lines
+from ipt_platform.observe.jsonl import append_line, line_of, read_ends, read_lines
 from ipt_platform.observe.mirror import Mirror
 from ipt_platform.observe.rundir import RunDir
 
@@ -99,6 +99,12 @@ def read_events(run: RunDir, tail: int | None = None) -> list[dict[str, Any]]:
     """The state changes in order ([] before the first), without lines torn by a kill; `tail`: only the last ones."""
     run.refresh(now=True)
     return read_lines(run.events, tail)
+
+
+def identity_of(run: RunDir) -> str:
+    """What tells a run from every other one, of any storage: its id, and when it was made."""
+    made = next((event["time"] for event in read_ends(run.events, 1 << 12) if event.get("type") == "created"), "")
+    return f"{run.id} {made}".strip()
 
 
 def _tell(mirror: Mirror, run: RunDir, line: dict[str, Any]) -> None:

@@ -144,20 +144,26 @@ class Follower:
         self.path = path
         self.position = _end_of_lines(path) if from_end and path.is_file() else 0
 
-    def poll(self) -> list[bytes]:
-        """The new complete lines, without line ends; a line that is still being written waits for the next look."""
+    def poll(self, reach: int = -1) -> list[bytes]:
+        """The new complete lines, without line ends; a line that is still being written waits for the next look.
+
+        Args:
+            reach: bytes that are read at most, and what is left of the last line; -1: all.
+        """
         if not self.path.is_file():
             return []
         with self.path.open("rb") as file:
             file.seek(self.position)
-            data = file.read()
+            data = file.read(reach)
+            if reach >= 0:
+                data += file.readline()
         complete = data[: data.rfind(b"\n") + 1]
         self.position += len(complete)
         return complete.split(b"\n")[:-1]
 
-    def poll_objects(self) -> list[dict[str, Any]]:
-        """The objects in the new complete lines, without torn ones."""
-        return list(objects_of(self.poll()))
+    def pollobjects_of(self, reach: int = -1) -> list[dict[str, Any]]:
+        """The objects in the new complete lines, without torn ones; `reach` as in `poll`."""
+        return list(objects_of(self.poll(reach)))
 
 
 def _finite(value: Any) -> Any:

@@ -28,6 +28,7 @@ from ipt_platform.spec.parts import (
     TrainSpec,
 )
 from ipt_platform.spec.tiling import DEFAULT_OVERLAP, DEFAULT_TILE
+from ipt_platform.spec.track import TrackSpec
 from ipt_platform.spec.tune import SearchSpec
 from ipt_platform.spec.words import LayerGroup, Protocol
 from ipt_platform.storage.paths import SCHEME, S3Path, any_path
@@ -96,6 +97,7 @@ class TrainJob(_SeededJob):
     train: TrainSpec = Field(description="How weights are learned.")
     evaluate: EvaluateSpec = Field(default=EvaluateSpec(), description="Measuring during and after training.")
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="What is kept while the run goes on.")
+    track: TrackSpec = Field(default=TrackSpec(), description="Trackers that are told what the run reports.")
     cluster: ClusterSpec = Field(default=ClusterSpec(), description="The machines to ask for.")
 
 
@@ -132,6 +134,7 @@ class FinetuneJob(_SeededJob):
     train: FinetuneSpec = Field(description="How the biases are learned.")
     evaluate: EvaluateSpec = Field(default=EvaluateSpec(), description="Measuring during and after training.")
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="What is kept while the run goes on.")
+    track: TrackSpec = Field(default=TrackSpec(), description="Trackers that are told what the run reports.")
     cluster: ClusterSpec = Field(default=ClusterSpec(), description="The machines to ask for.")
 
 

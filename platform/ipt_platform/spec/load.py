@@ -1,5 +1,6 @@
 """A job file in, a checked job out; and back: the text that is stored with a run, and the difference of two jobs."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from ipt_platform.spec.source import Document, KeyPath, MisreadError, dump_yaml,
 ORDER = (
     "apiVersion", "kind", "what", "name", "seed", "seeds", "scale", "scales", "scaled_to", "base", "search", "before", "after",
     "variants", "claims", "paper", "model", "backbone", "input", "output", "run", "tasks", "task", "bias", "start", "data",
-    "train", "evaluate", "checkpoint", "transplant", "targets", "compress", "tile", "overlap", "cluster",
+    "train", "evaluate", "checkpoint", "track", "transplant", "targets", "compress", "tile", "overlap", "cluster",
 )  # fmt: skip
 ABSENT = "(absent)"
+_TOLD = re.compile(r"(base\.|before\.|after\.|variants\.[^.]+\.(\d+\.)?)?track(\.|$)")
 
 
 @dataclass(frozen=True)
@@ -164,13 +166,16 @@ class Change:
 
 
 def job_diff(old: AnyJob, new: AnyJob) -> list[str]:
-    """What changed from one job to another, one `path: old -> new` per value; empty when they are equal."""
-    return [str(change) for change in job_changes(old, new)]
+    """What changed of what a job does, one `path: old -> new` per value; empty when both do the same.
+
+    Which trackers are told of it is no part of that.
+    """
+    return [str(change) for change in job_changes(old, new) if not _TOLD.match(change.path)]
 
 
 def job_changes(old: AnyJob, new: AnyJob) -> list[Change]:
     """What changed from one job to another, value by value; empty when they are equal."""
-    before, after = _leaves(old.model_dump(mode="json")), _leaves(new.model_dump(mode="json"))
+    before, after = leaves(old.model_dump(mode="json")), leaves(new.model_dump(mode="json"))
     return [
         Change(path, _text(before, path), _text(after, path))
         for path in dict.fromkeys([*before, *after])
@@ -183,7 +188,7 @@ def _model_of(value: Any) -> type[AnyJob] | None:
     return JOB_KINDS.get(kind) if isinstance(kind, str) else None
 
 
-def _leaves(value: Any, path: str = "") -> dict[str, Any]:
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
     """Dotted path to every value that is no container (or an empty one)."""
     if isinstance(value, dict) and value:
         items = [(str(key), inner) for key, inner in value.items()]
@@ -191,8 +196,8 @@ def _leaves(value: Any, path: str = "") -> dict[str, Any]:
         items = [(str(position), inner) for position, inner in enumerate(value)]
     else:
         return {path: value}
-    return {leaf: found for key, inner in items for leaf, found in _leaves(inner, f"{path}.{key}" if path else key).items()}
+    return {leaf: found for key, inner in items for leaf, found in leaves(inner, f"{path}.{key}" if path else key).items()}
 
 
-def _text(leaves: dict[str, Any], path: str) -> str:
-    return shown(leaves[path]) if path in leaves else ABSENT
+def _text(values: dict[str, Any], path: str) -> str:
+    return shown(values[path]) if path in values else ABSENT

@@ -1,0 +1,1 @@
+"""Notifications: signed webhooks that say when the state of a run changes."""

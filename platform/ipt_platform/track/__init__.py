@@ -1,0 +1,1 @@
+"""Trackers: what a run reports, told to TensorBoard and MLflow."""

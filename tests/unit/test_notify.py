@@ -1,0 +1,460 @@
+"""Messages to a real server on loopback that fails as servers do; signatures checked by another implementation."""
+
+import base64
+import itertools
+import json
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from ipt_platform.cluster import telling
+from ipt_platform.cluster.target import read_config
+from ipt_platform.errors import NotFoundError, SpecError, UsageError
+from ipt_platform.notify import post as post_module
+from ipt_platform.notify.hooks import OCCASIONS, Hook, HookEntry, hook_of
+from ipt_platform.notify.message import headers, message_of
+from ipt_platform.notify.message import test_message as probe
+from ipt_platform.notify.notifier import FILE, Notifier
+from ipt_platform.notify.post import post
+from ipt_platform.observe.events import EVENT_TYPES, append_event, identity_of, read_events
+from ipt_platform.observe.feed import FeedError, feeding
+from ipt_platform.observe.jsonl import read_lines
+from ipt_platform.observe.rundir import RunDir
+from tests.conftest import HANG
+from tests.tracked_runs import made_run
+
+KEY = bytes(range(32))
+SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
+
+
+class Receiver:
+    """A server that answers with what `answers` gives, then with 204; `heard` holds what came, taken or not."""
+
+    def __init__(self):
+        self.answers: list[Any] = []
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.released = threading.Event()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                answer = receiver.answers.pop(0) if receiver.answers else 204
+                if answer == "reset":
+                    # Without lingering, closing sends RST.
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                    return
+                if answer == "slow":
+                    receiver.released.wait(HANG)
+                    return
+                status, own = answer if isinstance(answer, tuple) else (answer, {})
+                self.send_response(status)
+                for name, value in own.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, *words: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/runs?x=1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.heard]
+
+    def types(self) -> list[str]:
+        return [message["type"] for message in self.messages()]
+
+    def ids(self) -> list[str]:
+        return [own["webhook-id"] for own, _ in self.heard]
+
+    def close(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _without_proxy(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    own = Receiver()
+    yield own
+    own.close()
+
+
+@pytest.fixture
+def hook(receiver) -> Hook:
+    return Hook("chat", receiver.url, KEY, frozenset(OCCASIONS))
+
+
+@pytest.fixture
+def run(tmp_path) -> RunDir:
+    return made_run(tmp_path)
+
+
+def begin(run: RunDir) -> int:
+    attempt = run.new_attempt()
+    append_event(run, "started", attempt, step=0)
+    return attempt
+
+
+def insist(notifier: Notifier) -> list[FeedError]:
+    """Turn until everything is told; what went wrong meanwhile."""
+    errors = []
+    while True:
+        try:
+            notifier.turn(last=True)
+        except FeedError as error:
+            errors.append(error)
+        else:
+            return errors
+
+
+def test_a_run_is_told_from_its_beginning_to_its_end_and_signed(run, hook, receiver):
+    attempt = begin(run)
+    append_event(run, "checkpoint", attempt, step=50)
+    reason = "step 60: a loss is not finite; password=hunter22222"
+    append_event(run, "failed", attempt, reason=reason, exit_code=5, step=60, **{"class": "user"})
+
+    assert insist(Notifier(run, hook)) == []
+
+    assert receiver.types() == ["run.started", "run.failed"]
+    for own, body in receiver.heard:
+        assert Webhook(SECRET).verify(body, own) == json.loads(body)
+    failed = receiver.messages()[-1]
+    assert failed["format"] == "ipt-notification/1"
+    assert failed["timestamp"] == read_events(run)[-1]["time"]
+    data = failed["data"]
+    assert "hunter22222" not in data.pop("reason")
+    assert data == {
+        "run": "rain", "kind": "train", "place": run.place, "attempt": 1, "state": "failed", "class": "user", "exit_code": 5,
+        "step": 60, "steps": 100,
+    }  # fmt: skip
+
+
+def test_a_changed_body_or_another_secret_is_found_out(run, hook, receiver):
+    begin(run)
+    insist(Notifier(run, hook))
+    ((own, body),) = receiver.heard
+
+    for secret, changed in ((SECRET, body.replace(b"rain", b"snow")), (f"whsec_{base64.b64encode(KEY[::-1]).decode()}", body)):
+        with pytest.raises(Exception, match=r"(?i)signature"):
+            Webhook(secret).verify(changed, own)
+
+
+@pytest.mark.parametrize("failure", [503, 500, 429, 408, "reset"])
+def test_what_was_not_taken_is_sent_again_with_the_same_id_and_body(run, hook, receiver, failure):
+    receiver.answers = [failure, failure]
+    begin(run)
+
+    errors = insist(Notifier(run, hook))
+
+    assert len(errors) == 2
+    assert len(set(receiver.ids())) == 1
+    assert len({body for _, body in receiver.heard}) == 1
+    assert len(receiver.heard) == 3
+    assert "x=1" not in " ".join(map(str, errors))
+
+
+def test_who_does_not_answer_in_time_is_asked_again(run, hook, receiver, monkeypatch):
+    receiver.answers = ["slow"]
+    begin(run)
+    notifier = Notifier(run, hook)
+
+    monkeypatch.setattr(post_module, "ANSWER_SECONDS", 0.3)
+    with pytest.raises(FeedError, match="Timeout"):
+        notifier.turn(last=True)
+    _until(lambda: receiver.heard)
+    monkeypatch.setattr(post_module, "ANSWER_SECONDS", HANG)
+    assert insist(notifier) == []
+
+    assert len(set(receiver.ids())) == 1
+    assert len(receiver.heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("after", "least", "most"),
+    [
+        ("120", 120, 120),
+        ("1000000", 3600, 3600),
+        (format_datetime(datetime.fromtimestamp(1_000_090, UTC), usegmt=True), 90, 90),
+        (format_datetime(datetime.fromtimestamp(900_000, UTC), usegmt=True), 0, 0),
+        ("soon", 0, 0),
+    ],
+)
+def test_a_hook_says_how_long_to_wait(hook, receiver, after, least, most):
+    receiver.answers = [(429, {"Retry-After": after})]
+
+    with pytest.raises(FeedError) as met:
+        post(hook, probe("2026-01-01T00:00:00+00:00", "a"), clock=lambda: 1_000_000.0)
+
+    assert least <= met.value.pause <= most
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 301, 307])
+def test_what_is_refused_is_sent_once_and_said_and_the_rest_follows(run, hook, receiver, status):
+    receiver.answers = [(status, {"Location": receiver.url})]
+    attempt = begin(run)
+    append_event(run, "finished", attempt, step=100)
+
+    insist(Notifier(run, hook))
+
+    assert receiver.types() == ["run.started", "run.finished"]  # and no redirect was followed
+    (said,) = [each["reason"] for each in read_events(run) if each["type"] == "warning"]
+    assert f"127.0.0.1 answers {status}" in said
+    assert receiver.url not in said
+    assert [line["taken"] for line in read_lines(run.path / FILE) if "taken" in line] == [False, True]
+
+
+def test_another_process_tells_only_what_has_not_been_told(run, hook, receiver):
+    attempt = begin(run)
+    insist(Notifier(run, hook))
+    append_event(run, "finished", attempt, step=100)
+
+    insist(Notifier(run, hook, since=7))  # it knows since when this hook is told
+    insist(Notifier(run, hook, since=7))
+
+    assert receiver.types() == ["run.started", "run.finished"]
+
+
+def test_who_was_killed_after_sending_sends_the_same_id_again(run, hook, receiver):
+    begin(run)
+    insist(Notifier(run, hook))
+    (run.path / FILE).unlink()
+
+    insist(Notifier(run, hook))
+
+    assert len(set(receiver.ids())) == 1
+    assert len(receiver.heard) == 2
+
+
+def test_a_hook_that_is_new_is_not_told_of_attempts_that_are_long_over(run, hook, receiver):
+    first = begin(run)
+    append_event(run, "cancelled", first, reason="stopped", exit_code=7)
+    notifier = Notifier(run, hook, since=2)
+    append_event(run, "resumed", run.new_attempt(), step=10, checkpoint="step-10")
+
+    insist(notifier)
+
+    assert receiver.types() == ["run.resumed"]
+
+
+def test_that_an_attempt_was_cut_off_is_told_by_the_next_one_before_it_begins(run, hook, receiver):
+    first = begin(run)
+    insist(Notifier(run, hook))
+    cut_off = {"type": "interrupted", "attempt": first, "time": "2026-01-01T00:00:00.000+00:00", "reason": "it is gone"}
+    for moment in ("later", "later still"):  # who is killed before it has told finds it at another moment
+        append_event(run, "resumed", run.new_attempt(), step=10, checkpoint="step-10")
+        insist(Notifier(run, hook, cut_off=cut_off | {"reason": moment}))
+
+    assert receiver.types() == ["run.started", "run.interrupted", "run.resumed", "run.resumed"]
+    assert receiver.messages()[1]["data"]["state"] == "interrupted"
+
+
+def test_a_message_that_is_never_taken_does_not_hold_up_the_others_for_ever(run, hook, receiver):
+    attempt = begin(run)
+    append_event(run, "finished", attempt, step=100)
+    receiver.answers = [500, 500]
+    hours = itertools.count(0, 4 * 3600)
+
+    errors = insist(Notifier(run, hook, clock=lambda: float(next(hours))))
+
+    assert len(errors) == 1
+    assert receiver.types() == ["run.started", "run.started", "run.finished"]
+
+
+def test_only_what_a_hook_asked_for_is_told(run, receiver):
+    attempt = begin(run)
+    append_event(run, "resized", attempt, reason="more room")
+    append_event(run, "finished", attempt, step=100)
+
+    insist(Notifier(run, Hook("pager", receiver.url, KEY, frozenset({"finished"}))))
+
+    assert receiver.types() == ["run.finished"]
+
+
+def test_a_hook_that_is_away_does_not_hold_up_a_run_and_hears_everything_in_order(run, hook, receiver):
+    receiver.answers = [503, "reset"]
+    with feeding(run, [Notifier(run, hook)], patience=HANG):
+        attempt = begin(run)
+        append_event(run, "finished", attempt, step=100)
+
+    assert [kind for kind, _ in itertools.groupby(receiver.types())] == ["run.started", "run.finished"]
+
+
+def test_a_pause_that_a_hook_asks_for_is_kept_also_at_the_end_and_what_is_left_is_named(run, hook, receiver):
+    receiver.answers = [(503, {"Retry-After": "600"})]
+    with feeding(run, [Notifier(run, hook)]):
+        begin(run)
+        _until(lambda: receiver.heard)
+
+    assert len(receiver.heard) == 1
+    (left,) = [each["reason"] for each in read_events(run) if "told everything" in each.get("reason", "")]
+    assert "127.0.0.1 answers 503" in left
+    assert left.endswith(f"`ipt-platform hooks tell {run.place}` tells the rest")
+
+
+def test_what_is_written_down_is_what_the_page_says(run, hook):
+    begin(run)
+    insist(Notifier(run, hook))
+
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text()
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("\n## notified.jsonl\n")[2].partition("\n## ")[0], re.MULTILINE)
+    assert {key for line in read_lines(run.path / FILE) for key in line} == set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
+def test_the_message_is_the_one_of_the_page(run):
+    attempt = begin(run)
+    event = append_event(run, "failed", attempt, reason="r", exit_code=5, **{"class": "user"})
+    page = (Path(__file__).parents[2] / "docs/trackers.md").read_text()
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+
+    told = json.loads(message_of(run, identity_of(run), event).body)
+
+    assert (list(told), list(told["data"])) == (list(shown), list(shown["data"]))
+    assert all(f"`{key}`" in page for key in told["data"])
+
+
+def test_a_login_of_a_netrc_is_not_sent(hook, receiver, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    post(hook, probe("2026-01-01T00:00:00+00:00", "a"))
+
+    assert "authorization" not in receiver.heard[0][0]
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
+    certificate = _self_signed(tmp_path)
+    import ssl
+
+    own = Receiver()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    secured = ThreadingHTTPServer(("127.0.0.1", 0), own.server.RequestHandlerClass)
+    secured.socket = context.wrap_socket(secured.socket, server_side=True)
+    threading.Thread(target=secured.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(FeedError, match="SSLError"):
+            post(Hook("chat", f"https://127.0.0.1:{secured.server_port}/", KEY, frozenset()), probe("now", "a"))
+        assert own.heard == []
+    finally:
+        secured.shutdown()
+        secured.server_close()
+        own.close()
+
+
+def test_the_signature_is_that_of_the_other_implementation():
+    message = probe("2026-01-01T00:00:00+00:00", "a")
+    moment = datetime.now(UTC)
+
+    ours = headers(KEY, message, int(moment.timestamp()))["webhook-signature"]
+
+    assert ours == Webhook(SECRET).sign(message.id, moment, message.body.decode())
+
+
+def test_occasions_are_events_and_one_more():
+    assert set(OCCASIONS) - {"interrupted"} <= set(EVENT_TYPES)
+
+
+def test_ids_differ_between_events_attempts_and_runs(tmp_path):
+    ids = set()
+    for storage in ("one", "two"):
+        run = made_run(tmp_path / storage)
+        time.sleep(0.002)  # runs of one name are told apart by the millisecond in which they were made
+        for attempt in (begin(run), begin(run)):
+            append_event(run, "finished", attempt, step=100)
+        ids |= {message_of(run, identity_of(run), event).id for event in read_events(run)[1:]}
+
+    assert len(ids) == 2 * 4
+
+
+# The configuration
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example/x", "https://me:secret@hooks.example/x", "ftp://hooks.example/x", "https:///x", "hooks.test/runs",
+        "https://[::1/x", "https://hooks.example:99999/", "https://hooks.example/#me@there",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_or_tells_a_secret_is_refused_and_not_shown(url):
+    with pytest.raises(ValueError, match="expected") as met:
+        HookEntry(url=url, secret="env:S")
+
+    assert url not in str(met.value.errors()[0]["msg"])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("secret", ["", "abc", "whsec_", "whsec_!!!", f"whsec_{base64.b64encode(b'short').decode()}"])
+def test_a_secret_that_is_no_key_is_refused_and_not_shown(secret, monkeypatch):
+    monkeypatch.setenv("HOOK_SECRET", secret)
+
+    with pytest.raises((UsageError, NotFoundError)) as met:
+        hook_of("chat", HookEntry(url="https://hooks.example/", secret="env:HOOK_SECRET"))
+
+    assert not secret or secret == "whsec_" or secret not in str(met.value)
+
+
+def test_hooks_are_read_from_the_configuration_and_a_wrong_one_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    (tmp_path / "ipt-platform").mkdir()
+    file = tmp_path / "ipt-platform" / "config.toml"
+    file.write_text('[notify.chat]\nurl = "https://hooks.example/runs"\nsecret = "env:HOOK_SECRET"\non = ["failed"]\n')
+
+    (hook,) = telling.hooks()
+
+    assert (hook.name, hook.key, hook.on, hook.host) == ("chat", KEY, {"failed"}, "hooks.example")
+    assert SECRET not in repr(hook)
+    assert repr(KEY) not in repr(hook)
+
+    file.write_text('[notify.chat]\nurl = "https://me:mine@hooks.test/runs"\nsecret = "whsec_abc"\non = ["fails"]\n')
+    with pytest.raises(SpecError) as met:
+        read_config()
+    assert "whsec_abc" not in str(met.value)
+    assert "me:mine" not in str(met.value)
+    assert "notify.chat.secret" in str(met.value)
+    assert "notify.chat.on" in str(met.value)
+
+
+def _until(true) -> None:
+    end = time.monotonic() + HANG
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _self_signed(folder) -> Any:
+    import subprocess
+
+    key, certificate = folder / "key.pem", folder / "both.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    certificate.write_text(certificate.read_text() + key.read_text())
+    return certificate
