@@ -34,6 +34,7 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = f"ipt-platform {version}"
 html_show_copyright = False
+html_use_index = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 

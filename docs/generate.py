@@ -83,6 +83,7 @@ one of them has cannot be used. `probability`, and the `weights` of a `one-of`, 
 tasks: {dusk: {params: {rain: {density: 0.02}, grain: {probability: 1}, one-of: {weights: [0, 1]}}}}
 ```
 
+<!-- not run: needs a run that was trained on this task -->
 ```sh
 ipt-platform evaluate dusk-run --set sample-test --task dusk --param rain.density=0.02 --param grain.probability=1
 ```
