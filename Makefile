@@ -46,7 +46,7 @@ check: $(STAMP) ## format, lint and types
 	@$(BIN)/python -m pyright
 
 docs: $(STAMP) ## the documentation site, in docs/_build/html
-	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --doctree-dir docs/_build/read docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 format: $(STAMP) ## format the code, and mend what the linter can mend

@@ -43,7 +43,7 @@ logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: get
 
 
 def turned(text: str, folder: Path) -> str:
-    """Markdown of a file in `folder` (absolute), with links as the site needs them, relative to `folder` or to the site's root."""
+    """Markdown of a file in `folder`, with links as the site needs them: from the folder of the pages on."""
     homes = {DOCS.parent / file: name for name, file in ELSEWHERE.items()}
 
     def turn(link: re.Match[str]) -> str:
