@@ -29,6 +29,7 @@ INTRODUCTION = """\
 A job is a YAML file. `apiVersion` and `kind` say how it is read; every key is one of this page, and an unknown one is an
 error. All errors of a file are reported at once, each with its line:
 
+<!-- not run: howto/researcher.md plans the same job, tests/unit/test_cli_main.py gives the others -->
 ```sh
 ipt-platform validate jobs/quickstart.yaml     # is it right?
 ipt-platform plan jobs/quickstart.yaml         # what would it do?

@@ -19,8 +19,7 @@ DOCS = ROOT / "docs"
 SITE = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 PAGES = [*sorted(ROOT.glob("*.md")), *SITE, ROOT / "benchmarks/README.md"]
 RUN = [
-    DOCS / f"{name}.md"
-    for name in ("start", "job-file", "howto/researcher", "howto/picture", "howto/task", "howto/operator", "kubernetes")
+    DOCS / f"{name}.md" for name in ("start", "howto/researcher", "howto/picture", "howto/task", "howto/operator", "kubernetes")
 ]
 """The pages whose commands a test gives, in this order, in one folder."""
 

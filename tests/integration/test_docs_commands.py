@@ -71,6 +71,7 @@ def test_the_commands_of_the_pages_work_in_their_order(reader):
             elif block.language == "sh" and block.order != "not run":
                 given = reader.give(block)
                 assert given.process.returncode == 0, f"{block}\n{block.text}\n{given.stdout}\n{given.stderr}"
+                assert given.left(grace=20) == [], block
 
     there = ["runs/first/report.json", "restored/photo.png", "sharp/pier.png", "dry/photo.png", "pairs.png", "first.tar.gz"]
     assert [name for name in there if not (reader.folder / name).is_file()] == []
