@@ -29,6 +29,7 @@ from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
+from tests.processes import kill
 
 # How long an example takes says nothing of whether the code is right: machines are slow at times.
 settings.register_profile("ipt", deadline=None)
@@ -136,9 +137,7 @@ class Command:
     def close(self) -> None:
         """End what a failed test has left."""
         self.look()
-        for each in filter(_lives, self.seen):
-            each.kill()
-        self.left(grace=10)
+        kill(filter(_lives, self.seen))
 
 
 class Workplace:

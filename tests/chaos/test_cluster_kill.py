@@ -1,8 +1,8 @@
 """A cluster that dies under a run: another one takes it up, and nothing shows in the result."""
 
+import contextlib
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from ipt_platform.observe.status import run_status
+from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
@@ -25,14 +26,12 @@ def up(workplace) -> Iterator[dict]:
     workplace.do("cluster", "down", "--force")
 
 
-def of_session(number: int) -> list[int]:
+def of_session(number: int) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == number:
-                found.append(process.pid)
-        except ProcessLookupError:
-            continue
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
     return found
 
 
@@ -44,8 +43,8 @@ def test_a_head_that_is_killed_is_replaced_and_the_run_goes_on_bit_for_bit(workp
     while run_status(run).checkpoint is None:
         assert time.monotonic() < end, run_status(run)
         time.sleep(0.05)
-    for pid in of_session(up["pid"]):
-        os.kill(pid, signal.SIGKILL)
+    while processes := of_session(up["pid"]):  # some of them start others while they die
+        kill(processes)
     while run_status(run).state == "running":
         assert time.monotonic() < end, "what leads a run ends with its head"
         time.sleep(0.1)

@@ -4,6 +4,7 @@ every step has the samples that it would have had.
 Each machine is a `ray start` of its own with one CPU, at an address of its own of the loopback range.
 """
 
+import contextlib
 import itertools
 import shutil
 import socket
@@ -22,6 +23,7 @@ import yaml
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
+from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
@@ -80,10 +82,9 @@ class Machine:
         if self.process.is_running():
             every = [*self.process.children(recursive=True), self.process]
             for each in every:
-                each.suspend()
-            for each in {*every, *self.process.children(recursive=True)}:
-                each.kill()
-            psutil.wait_procs(every, timeout=10)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.suspend()
+            kill({*every, *self.process.children(recursive=True)})
 
 
 class Cluster:

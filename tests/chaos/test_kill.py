@@ -1,7 +1,6 @@
 """Kill -9 of everything that trains, at bad moments: every run ends with the state of one that nobody disturbed."""
 
 import json
-import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from ipt_platform.checkpoint.files import list_checkpoints
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
+from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +42,6 @@ def words_of(process: psutil.Process) -> str:
         return ""
 
 
-def kill(*processes: psutil.Process) -> None:
-    for process in processes:
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(processes, timeout=10)
-
-
 def half_written(run: RunDir) -> list[str]:
     """Checkpoints that somebody writes at this moment."""
     try:
@@ -60,7 +54,7 @@ def test_a_worker_killed_in_the_middle_of_a_step_is_replaced(workplace, as_if_un
     command = workplace.submit("worker", wait=False)
     run = workplace.run("worker")
     command.until(lambda: last_step(run) >= 5)
-    kill(process_of(command, "ray::RayTrainWorker"))
+    kill([process_of(command, "ray::RayTrainWorker")])
 
     assert command.wait() == 0, command.stderr
 
@@ -84,7 +78,7 @@ def test_a_worker_killed_while_it_writes_a_checkpoint_is_replaced(workplace, as_
         command.until(lambda at=kills: run.current_attempt() == at and last_step(run, at) >= 2)
         worker = process_of(command, "ray::RayTrainWorker")
         command.until(lambda: half_written(run), pause=0)
-        kill(worker)
+        kill([worker])
         torn = half_written(run)
 
     assert torn, "the worker was faster than we were, three times"
@@ -114,7 +108,7 @@ def test_after_the_command_is_killed_the_same_submission_goes_on_at_once(workpla
     name = moment.replace(" ", "-")
     first, run = workplace.submit(name, *changes, wait=False), workplace.run(name)
     first.until(lambda: now(run), pause=0)
-    kill(first.process)
+    kill([first.process])
 
     second = workplace.submit(name, *changes)
 
@@ -140,7 +134,7 @@ def test_a_checkpoint_damaged_after_the_kill_is_passed_over(workplace, as_if_und
     # Not the worker alone: what is told of its end would have another one made.
     ours = [process_of(first, each) for each in ("ipt_platform.cluster.drive", "ray::TrainController", "ray::RayTrainWorker")]
     first.until(lambda: last_step(run) >= 3, pause=0)
-    kill(first.process, *ours)
+    kill([first.process, *ours])
     first.seen = {each for each in first.seen if "Agent" not in words_of(each)}
     assert first.left(grace=GRACE) == []
     newest, before, *_ = [info.step for info in list_checkpoints(run.path) if info.usable]
@@ -168,7 +162,7 @@ def test_when_ray_or_its_driver_dies_the_command_says_so_and_the_run_can_go_on(w
     for number, (name, message) in enumerate(FAILURES.items(), 1):
         command = workplace.submit("ray", "checkpoint.every=1", LOCAL, wait=False)
         command.until(lambda at=number: last_step(run, at) > 0)
-        kill(process_of(command, name))
+        kill([process_of(command, name)])
 
         assert command.wait() == 6, command.stderr
 

@@ -1,7 +1,6 @@
 """A machine of a real cluster is taken away with notice: training commits, makes room, and goes on on another."""
 
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
+from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
@@ -92,10 +92,7 @@ class Cluster:
     def close(self) -> None:
         """End every node with all that it has started."""
         everything = [each for node in self.nodes if node.is_running() for each in (node, *node.children(recursive=True))]
-        for each in everything:
-            if each.is_running():
-                each.send_signal(signal.SIGKILL)
-        psutil.wait_procs(everything, timeout=30)
+        kill(everything)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

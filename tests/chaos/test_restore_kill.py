@@ -1,7 +1,6 @@
 """Kill -9 of everything that restores: in the end every picture is there, as if nobody had disturbed it, and accounted for."""
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
+from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
@@ -77,12 +77,6 @@ def process_of(command: Any, words: str) -> psutil.Process:
     raise AssertionError(f"no process {words}")
 
 
-def kill(*processes: psutil.Process) -> None:
-    for process in processes:
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(processes, timeout=10)
-
-
 def assert_done(place, name: str, undisturbed: dict[str, bytes], attempts: int) -> None:
     assert outputs(place, name) == undisturbed  # and nothing half written beside them
     run = place.run(name)
@@ -97,7 +91,7 @@ def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undis
     run = place.run("actor")
     for number in (1, 2):
         command.until(lambda at=number: len(there(place, "actor")) >= 6 * at, pause=0.01)
-        kill(process_of(command, "ray::MapWorker"))
+        kill([process_of(command, "ray::MapWorker")])
 
     assert command.wait() == 0, command.stderr
 
@@ -119,7 +113,7 @@ VICTIMS: dict[str, Callable[[Any], list[psutil.Process]]] = {
 def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed, victim):
     command = start(place, victim)
     command.until(lambda: len(there(place, victim)) >= 8, pause=0.01)
-    kill(*VICTIMS[victim](command))
+    kill([*VICTIMS[victim](command)])
     if victim != "command":
         assert command.wait() == 6, command.stderr
         assert command.stderr.splitlines()[-1].endswith(f"; go on with: ipt-platform submit {victim}.yaml --run {victim}")
@@ -143,7 +137,7 @@ def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbe
 def test_an_actor_that_dies_too_often_fails_the_run_and_its_log_names_the_picture(place, undisturbed):
     command = start(place, "often", cluster={"actors": 1, "cpus_per_actor": 0.5, "max_failures": 0})
     command.until(lambda: len(there(place, "often")) >= 4, pause=0.01)
-    kill(process_of(command, "ray::MapWorker"))
+    kill([process_of(command, "ray::MapWorker")])
 
     assert command.wait() == 6, command.stderr
 

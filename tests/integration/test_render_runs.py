@@ -1,6 +1,5 @@
 """What a RayJob says, done without a Kubernetes: on nodes of Ray with its parameters, its entrypoint leads to the job's end."""
 
-import contextlib
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from ipt_platform.cluster.render.manifest import render_manifest
 from ipt_platform.cluster.render.options import JOB_FILE, KubeOptions, Mount
 from ipt_platform.observe.status import run_status
 from ipt_platform.spec.load import load_job
+from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
@@ -66,10 +66,7 @@ class Node:
     def end(self) -> None:
         """With all that it has started."""
         family = [*self.process.children(recursive=True), self.process] if self.process.is_running() else []
-        for each in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-        psutil.wait_procs(family, 10)
+        kill(family)
 
 
 @pytest.fixture

@@ -65,7 +65,20 @@ def test_what_judges_these_objects_would_find_a_mistake():
         (("spec", "rayClusterSpec", "authOptions", "secret"), "token"),
         ((*worker, "rayStartParams", "num-gpus"), 8),
         ((*worker, "replica"), 1),
+        (("spec", "managedBy"), "ray.io/kuberay-operator"),
+        (("spec", "preRunningDeadlineSeconds"), 0),
+        (("spec", "rayClusterSpec", "rayVersion"), "2.51.0"),
+        ((*worker, "minReplicas"), 9),
+        ((*worker, "template", "metadata", "generateName"), "worker-"),
         ((*worker, "template", "spec", "toleration"), []),
+        ((*worker, "template", "spec", "terminationGracePeriodSeconds"), "90"),
+        ((*worker, "template", "spec", "volumes", 1, "name"), "shm"),
+        ((*worker, "template", "spec", "containers", 0, "resources", "requests", "cpu"), "half"),
+        ((*worker, "template", "spec", "containers", 0, "env", 1, "name"), "RAY_AUTH_MODE"),
+        (
+            (*worker, "template", "spec", "containers", 0, "ports"),
+            [{"containerPort": 1}, {"containerPort": 1, "protocol": "TCP"}],
+        ),
         ((*worker, "template", "spec", "containers", 0, "resources", "limits", "memory"), "1Gi"),
         ((*worker, "template", "spec", "containers", 0, "volumeMounts", 0, "mountPath"), "/tmp"),
         ((*worker, "template", "spec", "volumes"), []),
@@ -78,8 +91,28 @@ def test_what_judges_these_objects_would_find_a_mistake():
         place[path[-1]] = value
         assert refused(wrong), path
 
-    quantity = {"x-kubernetes-int-or-string": True, "pattern": "^[0-9]+$"}
-    assert [[*structural(value, quantity)] != [] for value in (4, "4", "4x", True)] == [False, False, True, True]
+
+@pytest.mark.parametrize(
+    ("schema", "taken", "refused"),
+    [
+        ({"x-kubernetes-int-or-string": True, "pattern": "^[0-9]+$"}, [4, "4"], ["4x", True, None]),
+        ({"type": "integer", "format": "int32", "minimum": 1}, [1, 2**31 - 1], [0, 2**31, True, "1", 1.5]),
+        ({"type": "integer", "format": "int64"}, [-(2**63)], [2**63]),
+        ({"type": "number"}, [1, 0.5], ["1", True]),
+        ({"type": "string", "minLength": 1, "maxLength": 2, "pattern": "^a"}, ["a", "ab"], ["", "b", "abc", 1, None]),
+        ({"type": "string", "enum": ["a", "b"]}, ["a"], ["c"]),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 1}, [["a", "a"]], [[], [1], "a"]),
+        ({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"}, [["a", "b"]], [["a", "a"]]),
+        ({"type": "object", "required": ["a"], "properties": {"a": {"type": "boolean"}}}, [{"a": True}], [{}, {"a": 1}, []]),
+        ({"type": "object", "properties": {"a": {"type": "string"}}}, [{}], [{"b": "a"}]),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, [{"b": "a"}], [{"b": 1}]),
+        ({"type": "object", "x-kubernetes-preserve-unknown-fields": True}, [{"b": 1}], ["b"]),
+        ({"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}, [], ["a"]),
+    ],
+)
+def test_a_structural_schema_takes_what_kubernetes_takes(schema, taken, refused):
+    assert [[*structural(value, schema)] for value in taken] == [[] for _ in taken]
+    assert all([*structural(value, schema)] for value in refused)
 
 
 def test_the_definition_that_a_kuberay_installs_can_judge_in_the_place_of_ours(tmp_path, monkeypatch):
