@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tests.conftest import Command, draw_photograph
 from tests.docs_blocks import ROOT, RUN, Block, blocks_of
 
 pytestmark = pytest.mark.slow
+
+PATIENCE = 600
+"""Seconds after which the commands of a block are taken for hanging: some of them train."""
 
 
 class Reader:
@@ -47,7 +51,11 @@ class Reader:
             text = re.sub(r"^(ipt-platform submit [^#\n]*)", rf"\1 {block.words} ", text, flags=re.MULTILINE)
         command = Command(self, len(self.commands), "-euo", "pipefail", "-c", text)
         self.commands.append(command)
-        command.wait()
+        end = time.monotonic() + PATIENCE
+        while command.process.poll() is None:
+            command.look()
+            assert time.monotonic() < end, f"{block} did not end within {PATIENCE} s:\n{block.text}\n{command.stderr}"
+            time.sleep(0.1)
         return command
 
 
