@@ -13,6 +13,7 @@ def test_every_shell_block_is_run_or_says_why_not(page):
 
     assert len(shell) == page.read_text().count("\n```sh\n")
     assert [str(block) for block in shell if block.order == "file"] == []
+    assert [str(block) for block in shell if block.order == "run with" and "ipt-platform submit " not in block.text] == []
     if page not in RUN:
         assert [str(block) for block in shell if block.order != "not run"] == []
 
