@@ -23,7 +23,7 @@ MARK := $(VENV)/.installing
 # the build without CUDA that is published under that version; a range would fetch another one, and gigabytes with it.
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
 
-.PHONY: help setup demo test test-slow check format clean FORCE
+.PHONY: help setup demo test test-slow check docs format clean FORCE
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -45,12 +45,16 @@ check: $(STAMP) ## format, lint and types
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m pyright
 
+docs: $(STAMP) ## the documentation site, in docs/_build/html
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --doctree-dir docs/_build/read docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 format: $(STAMP) ## format the code, and mend what the linter can mend
 	@$(BIN)/python -m ruff format .
 	@$(BIN)/python -m ruff check --fix .
 
 clean: ## remove .venv and caches; runs and data sets stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis docs/_build
 
 # A checkout that was moved or copied brings along an environment that still points to the old place.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))

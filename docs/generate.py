@@ -36,6 +36,7 @@ INTRODUCTION = """\
 A job is a YAML file. `apiVersion` and `kind` say how it is read; every key is one of this page, and an unknown one is an
 error. All errors of a file are reported at once, each with its line:
 
+<!-- not run: howto/researcher.md plans the same job, tests/unit/test_cli_main.py gives the others -->
 ```sh
 ipt-platform validate jobs/quickstart.yaml     # is it right?
 ipt-platform plan jobs/quickstart.yaml         # what would it do?
@@ -90,6 +91,7 @@ one of them has cannot be used. `probability`, and the `weights` of a `one-of`, 
 tasks: {dusk: {params: {rain: {density: 0.02}, grain: {probability: 1}, one-of: {weights: [0, 1]}}}}
 ```
 
+<!-- not run: needs a run that was trained on this task -->
 ```sh
 ipt-platform evaluate dusk-run --set sample-test --task dusk --param rain.density=0.02 --param grain.probability=1
 ```

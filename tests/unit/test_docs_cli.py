@@ -9,9 +9,8 @@ import typer
 
 from ipt_platform.cli.main import app
 from ipt_platform.errors import ExitCode
+from tests.docs_blocks import PAGES, ROOT
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 SECTION = re.compile(r"^## ipt-platform (.+?)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 ROW = re.compile(r"^\| (`-.*?) \| (.*?) ?\| .*\|$", re.MULTILINE)
 
@@ -71,7 +70,7 @@ def command_lines(page: Path) -> list[str]:
     return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_line_of_a_page_can_be_given(page):
     group = typer.main.get_command(app)
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -88,7 +87,7 @@ def test_every_command_line_of_a_page_can_be_given(page):
             assert words[0] in targets, line
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_file_or_heading_leads_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
         path, _, heading = target.partition("#")

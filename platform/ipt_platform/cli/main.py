@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ipt_platform import __version__
+from ipt_platform.cli.listing import summary
 from ipt_platform.cli.output import console, say
 from ipt_platform.errors import NO_ROOM, CancelledRunError, ExitCode, IptError, storage_failed
 
@@ -55,7 +56,16 @@ _STOPPED = "stopped by Ctrl-C"
 
 
 class _Lazy(TyperGroup):
-    """A group that imports a command's module when the command is asked for."""
+    """A group that imports a command's module when the command is asked for, and none to list them all."""
+
+    _listing = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -63,6 +73,8 @@ class _Lazy(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=summary(COMMANDS[cmd_name]))
         module, _, name = COMMANDS[cmd_name].partition(":")
         found = getattr(importlib.import_module(module), name)
         if isinstance(found, typer.Typer):
