@@ -20,7 +20,7 @@ from ipt_platform.cluster.target import Target
 from ipt_platform.errors import CancelledRunError, ExitCode, InfrastructureError, NotFoundError, RefusedError
 from ipt_platform.evaluate.report import read_report
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.status import run_status
+from ipt_platform.observe.status import ending_of, run_status
 from ipt_platform.observe.submitted import Submitted, keep_submitted, submitted
 from ipt_platform.spec.job import AnyJob, EvaluateJob, RestoreJob
 
@@ -54,7 +54,7 @@ def submit_run(job: AnyJob, run: RunDir, target: Target, base: Path) -> Submitte
             f"`ipt-platform logs {run.place} -f` follows it, `ipt-platform cancel {run.place}` ends it"
         )
     owner = f"{getpass.getuser()}@{socket.gethostname()}"
-    own = Submitted(target.name, target.address, f"{run.id}-{run.current_attempt() + 1}-{secrets.token_hex(3)}", owner)
+    own = Submitted(target.name, target.address, _identity(run), owner)
     place = run.place if run.mirror else str(run.path.absolute())
     words = ["python", "-P", "-m", "ipt_platform.cluster.lead", place]
     elsewhere = (
@@ -142,14 +142,28 @@ def _check(run: RunDir, target: Target, over: Submission, jobs: Jobs) -> None:
     now = run_status(run)
     if over.state == "SUCCEEDED" and now.state == "finished":
         return
-    if over.exit_code in ERRORS and over.exit_code != ExitCode.NOT_FOUND:
-        raise ERRORS[over.exit_code](now.reason)
-    if now.attempt and over.state == "STOPPED":
+    began = now.attempt >= _first_attempt(over.id)
+    error = ERRORS.get(over.exit_code) if over.exit_code is not None else None
+    if error and began and ending_of(run, now.attempt):
+        raise error(now.reason)
+    if began and over.state == "STOPPED":
         raise CancelledRunError(f"run {run.id} was ended at once on cluster {target.name}; {now.reason}")
-    last = " / ".join(jobs.log(over.id).split("\n")[-6:]).strip(" /")
+    if over.exit_code in (ExitCode.USAGE, ExitCode.NOT_FOUND):  # of a shell that finds no folder, and of `lead` without a run
+        error = None
+    last = " / ".join(line.strip() for line in jobs.log(over.id).splitlines()[-6:] if line.strip())
     shared = f"; does it see {run.path.absolute()}? A run's folder must be shared with its cluster"
-    hint = "" if now.attempt or run.mirror else shared
-    raise InfrastructureError(f"cluster {target.name}: {over.id} {over.state.lower()}: {last or over.message}{hint}")
+    hint = "" if began or error or run.mirror else shared
+    raise (error or InfrastructureError)(f"cluster {target.name}: {over.id} {over.state.lower()}: {last or over.message}{hint}")
+
+
+def _identity(run: RunDir) -> str:
+    """Ray's name of a submission of a run."""
+    return f"{run.id}-{run.current_attempt() + 1}-{secrets.token_hex(3)}"
+
+
+def _first_attempt(identity: str) -> int:
+    """The first attempt that this submission can have begun."""
+    return int(identity.rsplit("-", 2)[1])
 
 
 def _find(jobs: Jobs, identity: str) -> Submission | None:

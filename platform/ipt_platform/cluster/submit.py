@@ -31,6 +31,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import create, is_remote
 from ipt_platform.observe.summary import publish
+from ipt_platform.observe.waiting import settled
 from ipt_platform.spec.job import AnyJob, CompoundJob, EvaluateJob, LearningJob, RestoreJob
 from ipt_platform.spec.load import LoadedJob, job_diff, load_job
 from ipt_platform.spec.overrides import ABSENT, value_at
@@ -150,6 +151,20 @@ def submit(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]
             _bring_to_its_end(job, run, watch, base)
         run.fetch()
     return read_report(run.report)
+
+
+def tell_unbegun(run: RunDir, before: int, error: IptError) -> None:
+    """Write what ended a submission that began no attempt, as one of its own: nobody may be there to read it from the screen.
+
+    Args:
+        run: the run; one that another process leads, or that is finished, is left alone.
+        before: its newest attempt before the submission.
+        error: what ended it.
+    """
+    with contextlib.suppress(OSError, IptError):  # what the storage says now is not the reason to give
+        if run.attempt_of(this_process(), before) is None and settled(run).state not in ("running", "finished"):
+            append_ending(run, run.new_attempt(), error)
+            publish(run)
 
 
 def _refuse_running(run: RunDir) -> None:
