@@ -1,7 +1,5 @@
 """`cancel RUN`, `resume RUN` and `wait RUN`: stop a run that another process leads, let it go on, wait for its end."""
 
-import getpass
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ from ipt_platform.cluster.steer import NOW_SECONDS, committed, end_now, wait_for
 from ipt_platform.cluster.steer import cancel as ask
 from ipt_platform.cluster.submit import resume_run
 from ipt_platform.errors import ExitCode, UsageError
+from ipt_platform.observe.machine import user_name
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import find_run
 from ipt_platform.observe.waiting import Ended, Patience, wait_for_end
@@ -40,7 +39,7 @@ def cancel(
     if now:
         ended = end_now(folder, Patience(NOW_SECONDS if timeout is None else timeout))
     else:
-        asked = ask(folder, _user())
+        asked = ask(folder, user_name())
         if no_wait:
             data = {"run": folder.id, "path": str(folder.path), "attempt": asked.attempt, "reason": asked.reason}
             emit(data, as_json, lambda to: say(to, f"{folder.id}: attempt {asked.attempt} was asked to stop: {asked.reason}"))
@@ -79,11 +78,3 @@ def wait(run: Run, timeout: Timeout = None, storage: Storage = "runs", as_json: 
 
 def _data(run: RunDir, ended: Ended) -> dict[str, Any]:
     return {**ended.status.to_dict(), "path": str(run.path), "exit_code": ended.exit_code}
-
-
-def _user() -> str:
-    """Who gives the command, for people."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"user {os.getuid()}"
