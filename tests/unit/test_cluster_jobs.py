@@ -1,15 +1,20 @@
 """What is made of what a dashboard answers, and of one that is none: a server on loopback that says what it is told to."""
 
 import json
+import os
+import socket
 import threading
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from ipt_platform.cluster.doctor import _locked
 from ipt_platform.cluster.jobs import Jobs, Submission
 from ipt_platform.cluster.remote import _check
+from ipt_platform.cluster.steer import end_now
 from ipt_platform.cluster.target import ClusterEntry, Target
 from ipt_platform.errors import (
     CancelledRunError,
@@ -23,6 +28,8 @@ from ipt_platform.errors import (
 from ipt_platform.observe.events import append_ending
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
+from ipt_platform.observe.submitted import Submitted, keep_submitted
+from ipt_platform.observe.waiting import Patience
 
 VERSION = {"version": "4", "ray_version": "2.60.0", "ray_commit": "none", "session_name": "none"}
 
@@ -43,6 +50,9 @@ class Dashboard(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Dashboard
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def do_GET(self) -> None:
         status, body = self.server.answers.get(self.path, (404, "nothing here"))
@@ -112,3 +122,84 @@ def test_without_an_ending_of_its_own_a_submission_is_told_by_its_log(dashboard,
 
     assert type(error) is RefusedError
     assert str(error) == "cluster gpu: demo-2-abc123 failed: run demo is running: led by another"
+
+
+# What the dashboard answers
+
+
+@pytest.mark.parametrize("body", [{"version": "4"}, [], "<html>", "null"])
+def test_another_web_server_is_told_from_a_dashboard(dashboard, body):
+    dashboard.answers["/api/version"] = (200, body)
+    jobs = Jobs(dashboard.target)
+
+    for ask in (jobs.version, jobs.all):
+        with pytest.raises(InfrastructureError, match="answers, but not as Ray's dashboard; is the address right"):
+            ask()
+
+
+@pytest.mark.parametrize("variable", ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"])
+def test_a_cluster_that_is_named_is_asked_whatever_the_environment_says(dashboard, monkeypatch, variable):
+    """Ray's client takes the variable for the address: another cluster would be sent the job, and the token of this one."""
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    dashboard.answers["/api/jobs/demo-1-abc/logs"] = (200, {"logs": "of this one"})
+
+    assert Jobs(dashboard.target).log("demo-1-abc") == "of this one"
+    assert os.environ[variable] == "http://127.0.0.1:1"
+
+
+def test_only_a_submission_that_is_not_there_is_not_known(dashboard):
+    jobs = Jobs(dashboard.target)
+    with pytest.raises(NotFoundError, match="cluster gpu knows no submission gone-1-abc"):
+        jobs.find("gone-1-abc")
+
+    dashboard.answers["/api/jobs/run-20261126-140404-1-abc"] = (500, "run-20261126-140404 cannot be read: error 404")
+    with pytest.raises(InfrastructureError, match="status code 500"):
+        jobs.find("run-20261126-140404-1-abc")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("gpu", "`ipt-platform doctor --cluster gpu`"), ("RAY_ADDRESS", "`ipt-platform doctor`")]
+)
+def test_a_cluster_that_is_not_there_is_told_with_what_looks_further(dashboard, name, said):
+    dashboard.answers["/api/version"] = (503, "")
+
+    with pytest.raises(InfrastructureError, match=f"cluster {name} at .* cannot be reached .* right\\? {said} looks further"):
+        Jobs(Target(name, dashboard.target.entry)).version()
+
+
+def test_a_token_that_ray_was_given_and_no_header_can_carry_is_not_repeated(dashboard):
+    token = "planted\n0123456789"
+
+    with pytest.raises(RefusedError, match="cannot be sent") as caught:
+        Jobs(Target("gpu", dashboard.target.entry, token)).version()
+    assert "planted" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_dashboard_that_goes_while_it_is_examined_is_a_finding():
+    gone = Target("gpu", ClusterEntry(address=f"http://127.0.0.1:{free_port()}"))
+
+    found = _locked("cluster gpu", gone)
+
+    assert (found.verdict, found.found) == ("look", "whether it is asked for cannot be seen: ConnectionError")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+# What was submitted through RAY_ADDRESS
+
+
+def test_at_once_ends_what_was_submitted_through_ray_address_from_anywhere(dashboard, run, tmp_path, monkeypatch):
+    """No configuration knows a cluster of that name, and the variable may be another by now."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+    dashboard.answers["/api/jobs/demo-1-abc123/stop"] = (200, {"stopped": True})
+    run.job.write_text("kind: train\n")
+    keep_submitted(run, Submitted("RAY_ADDRESS", dashboard.target.address, "demo-1-abc123", "me@here"))
+
+    found = end_now(run, Patience(0))
+
+    assert "was told to drop demo-1-abc123" in found.status.reason

@@ -4,7 +4,6 @@ The cluster runs `lead.py` on the run, which both sides must see: on S3, or in a
 `submit` does here, so nothing of a run depends on where it is led from.
 """
 
-import getpass
 import secrets
 import shlex
 import socket
@@ -19,6 +18,7 @@ from ipt_platform.cluster.stop import Stop, listening, name_of
 from ipt_platform.cluster.target import Target
 from ipt_platform.errors import CancelledRunError, ExitCode, InfrastructureError, NotFoundError, RefusedError
 from ipt_platform.evaluate.report import read_report
+from ipt_platform.observe.machine import user_name
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import ending_of, run_status
 from ipt_platform.observe.submitted import Submitted, keep_submitted, submitted
@@ -53,7 +53,7 @@ def submit_run(job: AnyJob, run: RunDir, target: Target, base: Path) -> Submitte
             f"run {run.id} is submitted to cluster {target.name} already, as {before.id} ({known.state.lower()}); "
             f"`ipt-platform logs {run.place} -f` follows it, `ipt-platform cancel {run.place}` ends it"
         )
-    owner = f"{getpass.getuser()}@{socket.gethostname()}"
+    owner = f"{user_name()}@{socket.gethostname()}"
     own = Submitted(target.name, target.address, _identity(run), owner)
     place = run.place if run.mirror else str(run.path.absolute())
     words = ["python", "-P", "-m", "ipt_platform.cluster.lead", place]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ipt_platform.cluster.jobs import Jobs
-from ipt_platform.cluster.target import find_target
+from ipt_platform.cluster.target import ADDRESS_VARIABLE, at_address, find_target
 from ipt_platform.errors import ExitCode, InfrastructureError, RefusedError, StillRunningError
 from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.process import Process
@@ -122,7 +122,7 @@ def end_now(run: RunDir, patience: Patience) -> Ended:
 
 def _end_there(run: RunDir, place: Submitted, patience: Patience) -> Ended:
     """End at once what a cluster does for a run, also what it has not begun, and write down that it was ended."""
-    target = find_target(place.cluster)
+    target = at_address(place.address) if place.cluster == ADDRESS_VARIABLE else find_target(place.cluster)
     assert target is not None  # it was named
     jobs = Jobs(target)
     jobs.stop(place.id)
@@ -152,7 +152,7 @@ def _running(run: RunDir) -> Status:
     if status.state == "created" and (place := submitted(run)):
         raise RefusedError(
             f"run {run.id} has not begun: cluster {place.cluster} has it as {place.id}; "
-            f"`ipt-platform cancel {run.id} --now` takes it back"
+            f"`ipt-platform cancel {run.place} --now` takes it back"
         )
     if status.state != "running":
         raise RefusedError(f"run {run.id} is not running, it is {status.state}: {status.reason}")

@@ -14,6 +14,7 @@ A file and not the environment holds what several clusters need; secrets are in 
 
 import difflib
 import os
+import re
 import stat
 import tomllib
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ LOCAL = "local"
 """The cluster of `ipt-platform cluster up`."""
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 def _http(value: str) -> str:
@@ -118,6 +121,8 @@ def read_config(path: Path | None = None) -> ConfigFile:
         return ConfigFile()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError([Problem(f"is no UTF-8 ({error.reason} at byte {error.start})", file=str(path))]) from error
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -135,11 +140,11 @@ def find_target(name: str | None) -> Target | None:
 
     Raises:
         NotFoundError: there is no such cluster, or its token is not where it should be.
-        SpecError, UsageError: as `read_config`.
+        SpecError, UsageError: as `read_config`, `at_address` and of what is no token.
     """
     address = os.environ.get(ADDRESS_VARIABLE, "")
     if name is None and address:
-        return Target(ADDRESS_VARIABLE, ClusterEntry(address=address)) if address.startswith("http") else None
+        return at_address(address) if address.startswith("http") else None
     config = read_config()
     name = name or config.default
     if name is None:
@@ -158,25 +163,50 @@ def find_target(name: str | None) -> Target | None:
     return Target(name, entry, *_token(name, entry)) if entry.token else Target(name, entry)
 
 
+def at_address(address: str) -> Target:
+    """The cluster at the address of a dashboard, as RAY_ADDRESS names one.
+
+    Raises:
+        UsageError: it is no such address.
+    """
+    try:
+        return Target(ADDRESS_VARIABLE, ClusterEntry(address=address))
+    except ValidationError as error:
+        # Only what `_http` says: it may be an address with a login, which pydantic would show.
+        said = "; ".join(str(each.get("ctx", {}).get("error", "is no address")) for each in error.errors(include_input=False))
+        raise UsageError(f"{ADDRESS_VARIABLE}: {said}") from None
+
+
 def _token(name: str, entry: ClusterEntry) -> tuple[str, str]:
     """The token of a cluster, and where it came from.
 
     Raises:
         NotFoundError: it is not there.
-        UsageError: others can read it.
+        UsageError: others can read it, or it has characters that no token has.
     """
     kind, _, place = (entry.token or "").partition(":")
     if kind == "env":
         if not (token := os.environ.get(place, "").strip()):
             raise NotFoundError(f"cluster {name}: the environment has no {place}, where its token should be")
-        return token, f"the environment variable {place}"
+        return _sendable(name, token, f"the environment variable {place}")
     path = Path(place).expanduser()
     try:
-        mode, token = path.stat().st_mode, path.read_text().strip()
+        # Bytes that are no UTF-8 are told as characters that no token has, by `_sendable`.
+        mode, token = path.stat().st_mode, path.read_text(errors="replace").strip()
     except OSError as error:
         raise NotFoundError(f"cluster {name}: its token should be in {path}: {error.strerror}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(f"cluster {name}: others can read its token; run `chmod 600 {path}`, and change the token")
     if not token:
         raise NotFoundError(f"cluster {name}: {path}, where its token should be, is empty")
-    return token, f"the file {path}"
+    return _sendable(name, token, f"the file {path}")
+
+
+def _sendable(name: str, token: str, place: str) -> tuple[str, str]:
+    """A token and where it came from, if a header can carry it; it is not shown."""
+    if not _TOKEN.fullmatch(token):
+        raise UsageError(
+            f"cluster {name}: what is in {place} is no token: expected one word of printable ASCII characters, without blanks "
+            "and line ends inside"
+        )
+    return token, place
