@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipt_platform.errors import ExitCode, StillRunningError
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import Status, ending_of, exit_code_of, run_status
+from ipt_platform.observe.submitted import submitted
 
 PERIOD = 0.5
 """Seconds between two looks."""
@@ -56,6 +57,12 @@ def settled(run: RunDir) -> Status:
     """The status of a run; one that wrote its ending and went while it was being looked at is not taken for interrupted."""
     status = run_status(run, quick=True)
     return run_status(run) if status.state == "interrupted" else status
+
+
+def goes_on(run: RunDir) -> bool:
+    """Whether more is to be expected of a run: it is under way, or a cluster has it and has not begun."""
+    state = settled(run).state
+    return state == "running" or (state == "created" and submitted(run) is not None)
 
 
 def ended(run: RunDir) -> Ended | None:
