@@ -13,8 +13,8 @@ import pytest
 
 from ipt_platform.cluster.doctor import _locked
 from ipt_platform.cluster.jobs import Jobs, Submission
-from ipt_platform.cluster.remote import _check
-from ipt_platform.cluster.steer import end_now
+from ipt_platform.cluster.remote import check_over
+from ipt_platform.cluster.steer import Unbegun, end_now
 from ipt_platform.cluster.target import ClusterEntry, Target
 from ipt_platform.errors import (
     CancelledRunError,
@@ -25,11 +25,11 @@ from ipt_platform.errors import (
     RefusedError,
     UsageError,
 )
-from ipt_platform.observe.events import append_ending
+from ipt_platform.observe.events import append_ending, append_event
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
 from ipt_platform.observe.submitted import Submitted, keep_submitted
-from ipt_platform.observe.waiting import Patience
+from ipt_platform.observe.waiting import Patience, wait_for_end
 
 VERSION = {"version": "4", "ray_version": "2.60.0", "ray_commit": "none", "session_name": "none"}
 
@@ -86,7 +86,7 @@ def ended(dashboard: Dashboard, run: RunDir, code: int, log: str, first: int = 1
     over = Submission(f"demo-{first}-abc123", "FAILED", exit_code=code)
     dashboard.answers[f"/api/jobs/{over.id}/logs"] = (200, {"logs": log})
     with pytest.raises(IptError) as caught:
-        _check(run, dashboard.target, over, Jobs(dashboard.target))
+        check_over(run, dashboard.target, over, Jobs(dashboard.target))
     return caught.value
 
 
@@ -122,6 +122,55 @@ def test_without_an_ending_of_its_own_a_submission_is_told_by_its_log(dashboard,
 
     assert type(error) is RefusedError
     assert str(error) == "cluster gpu: demo-2-abc123 failed: run demo is running: led by another"
+
+
+def submission(dashboard: Dashboard, run: RunDir, state: str, code: int | None, log: str) -> None:
+    """What the cluster knows of a run that it has not begun."""
+    append_event(run, "created", 0, kind="train")
+    keep_submitted(run, Submitted("RAY_ADDRESS", dashboard.target.address, "demo-1-abc123", "me@here"))
+    told = {
+        "submission_id": "demo-1-abc123",
+        "type": "SUBMISSION",
+        "status": state,
+        "entrypoint": "cd",
+        "driver_exit_code": code,
+    }
+    dashboard.answers["/api/jobs/demo-1-abc123"] = (200, told)
+    dashboard.answers["/api/jobs/demo-1-abc123/logs"] = (200, {"logs": log})
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "kind", "says"),
+    [
+        ("FAILED", 2, InfrastructureError, "can't cd to /home/me/jobs; does it see "),
+        ("STOPPED", None, CancelledRunError, "run demo was ended at once on cluster RAY_ADDRESS; it had not begun"),
+    ],
+)
+def test_waiting_ends_where_the_cluster_is_done_with_a_run_and_has_not_begun_it(dashboard, run, state, code, kind, says):
+    submission(dashboard, run, state, code, "cd: can't cd to /home/me/jobs")
+
+    with pytest.raises(kind, match=says):
+        wait_for_end(run, Patience(None), Unbegun(run))
+
+
+def test_waiting_ends_where_the_cluster_was_started_anew(dashboard, run):
+    submission(dashboard, run, "PENDING", None, "")
+    del dashboard.answers["/api/jobs/demo-1-abc123"]
+
+    with pytest.raises(NotFoundError, match="knows no submission demo-1-abc123; was it started anew"):
+        wait_for_end(run, Patience(None), Unbegun(run))
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_run_that_the_cluster_has_yet_to_begin_is_waited_for(dashboard, run, reached):
+    submission(dashboard, run, "PENDING", None, "")
+    if not reached:
+        keep_submitted(run, Submitted("of-another-machine", "http://127.0.0.1:1", "demo-1-abc123", "me@there"))
+
+    def sleep(seconds: float) -> None:
+        append_ending(run, run.new_attempt(), UsageError("because"))
+
+    assert wait_for_end(run, Patience(None, sleep), Unbegun(run)).exit_code == ExitCode.USAGE
 
 
 # What the dashboard answers

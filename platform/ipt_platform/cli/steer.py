@@ -10,7 +10,7 @@ from rich.console import Console
 from ipt_platform.cli.cluster import Cluster
 from ipt_platform.cli.follow import Detach, lead, target_of
 from ipt_platform.cli.output import Json, Run, Storage, emit, say
-from ipt_platform.cluster.steer import NOW_SECONDS, committed, end_now, wait_for_stop
+from ipt_platform.cluster.steer import NOW_SECONDS, Unbegun, committed, end_now, wait_for_stop
 from ipt_platform.cluster.steer import cancel as ask
 from ipt_platform.cluster.submit import resume_run
 from ipt_platform.errors import ExitCode, UsageError
@@ -70,7 +70,7 @@ def resume(run: Run, cluster: Cluster = None, detach: Detach = False, storage: S
 def wait(run: Run, timeout: Timeout = None, storage: Storage = "runs", as_json: Json = False) -> None:
     """Wait until a run has ended; the exit code is that of the run."""
     folder = find_run(storage, run)
-    ended = wait_for_end(folder, Patience(timeout))
+    ended = wait_for_end(folder, Patience(timeout), Unbegun(folder))
     emit(_data(folder, ended), as_json, lambda to: say(to, f"{folder.id}: {ended.state}: {ended.status.reason}"))
     if ended.exit_code:
         raise typer.Exit(ended.exit_code)

@@ -108,7 +108,7 @@ def follow(run: RunDir, target: Target, own: Submitted, watch: Watch) -> dict[st
             f"{name_of(stop.heard[-1])} ended the following; run {run.id} goes on on cluster {target.name}: "
             f"`ipt-platform logs {run.place} -f` follows it, `ipt-platform cancel {run.place}` ends it"
         )
-    _check(run, target, follower.last, follower.jobs)
+    check_over(run, target, follower.last, follower.jobs)
     run.fetch()
     return read_report(run.report)
 
@@ -137,8 +137,13 @@ class _Follower:
         return self.last.over
 
 
-def _check(run: RunDir, target: Target, over: Submission, jobs: Jobs) -> None:
-    """Raise what a submission ended with, unless it was done."""
+def check_over(run: RunDir, target: Target, over: Submission, jobs: Jobs) -> None:
+    """Raise what a submission that is over ended with, unless it was done.
+
+    Raises:
+        IptError: as the run ended.
+        InfrastructureError: it began no attempt: the cluster does not see the run's folder, or cannot run the platform.
+    """
     now = run_status(run)
     if over.state == "SUCCEEDED" and now.state == "finished":
         return
@@ -146,8 +151,9 @@ def _check(run: RunDir, target: Target, over: Submission, jobs: Jobs) -> None:
     error = ERRORS.get(over.exit_code) if over.exit_code is not None else None
     if error and began and ending_of(run, now.attempt):
         raise error(now.reason)
-    if began and over.state == "STOPPED":
-        raise CancelledRunError(f"run {run.id} was ended at once on cluster {target.name}; {now.reason}")
+    if over.state == "STOPPED":
+        reason = now.reason if began else "it had not begun"
+        raise CancelledRunError(f"run {run.id} was ended at once on cluster {target.name}; {reason}")
     if over.exit_code in (ExitCode.USAGE, ExitCode.NOT_FOUND):  # of a shell that finds no folder, and of `lead` without a run
         error = None
     last = " / ".join(line.strip() for line in jobs.log(over.id).splitlines()[-6:] if line.strip())

@@ -74,13 +74,19 @@ def ended(run: RunDir) -> Ended | None:
     return Ended(status, exit_code_of(ending) if ending else ExitCode.INFRASTRUCTURE)
 
 
-def wait_for_end(run: RunDir, patience: Patience) -> Ended:
+def wait_for_end(run: RunDir, patience: Patience, look: Callable[[], None] = lambda: None) -> Ended:
     """Wait until a run has ended; one that has not begun is waited for too.
+
+    Args:
+        run: the run.
+        patience: how long.
+        look: called at each look; what it raises ends the waiting.
 
     Raises:
         StillRunningError: patience came to an end.
     """
     while not (found := ended(run)):
+        look()
         if not patience.pause():
             status = settled(run)
             raise StillRunningError(
