@@ -1,12 +1,13 @@
 """The queue of checkpoints that are sent while training goes on: bounded, in order, patient."""
 
+import errno
 import threading
 
 import pytest
 
 from ipt_platform.checkpoint import uploads as module
 from ipt_platform.checkpoint.uploads import Uploads
-from ipt_platform.errors import InfrastructureError, RefusedError
+from ipt_platform.errors import InfrastructureError, NoRoomError, RefusedError
 
 
 class Store:
@@ -121,3 +122,35 @@ def test_what_will_not_pass_is_raised_at_once_where_the_training_asks():
     with pytest.raises(RefusedError, match="no longer owns"):
         queue.check()
     assert store.told == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "events.jsonl"),
+            NoRoomError,
+            "events.jsonl: storage failed: No space",
+        ),
+        (InfrastructureError("events.jsonl has been locked for 60 s"), InfrastructureError, "has been locked"),
+        (ZeroDivisionError("a mistake"), ZeroDivisionError, "a mistake"),
+    ],
+)
+@pytest.mark.parametrize("of", ["sent", "warn"])
+def test_what_cannot_be_told_ends_the_waiting_too(error, kind, says, of):
+    """The events of the run lie on a disk that may be full when all is sent."""
+    store = Store()
+
+    def tell(what: str) -> None:
+        if what == of:
+            raise error
+
+    store.failing = [InfrastructureError("gone")] if of == "warn" else []
+    store.let.release()
+    queue = Uploads(store.send, lambda *_: tell("sent"), lambda *_, **__: tell("warn"), 1e9)
+    queue.submit(5)
+
+    with pytest.raises(kind, match=says):
+        queue.finish()
+    with pytest.raises(kind, match=says):
+        queue.submit(6)

@@ -22,6 +22,7 @@ from ipt_platform.observe.jsonl import Follower
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
+from ipt_platform.observe.submitted import Submitted, keep_submitted
 
 app = typer.Typer()
 app.command()(metrics)
@@ -113,6 +114,33 @@ def test_following_ends_with_the_run_and_shows_what_came(run: RunDir):
         (40, {"denoise": 0.05}, {}),
         (40, {}, {"test": {"denoise": 29.0}}),
     ]
+
+
+def test_following_waits_for_a_run_that_a_cluster_has_not_begun(tmp_path: Path):
+    run = create(tmp_path, "demo")
+    append_event(run, "created", 0)
+    keep_submitted(run, Submitted("gpu", "http://h:1", "demo-1-abc123", "me@here"))
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            append_event(run, "started", run.new_attempt(), step=0)
+            append_metrics(run, training(10))
+        if len(pauses) == 3:
+            append_event(run, "finished", 1, step=10)
+
+    assert [each.step for each in follow_reports(run, Follower(run.metrics), sleep)] == [10]
+    assert len(pauses) == 3
+
+
+def test_a_set_that_was_restored_perfectly_is_infinite(run: RunDir):
+    append_metrics(run, {**evaluation(30, 0.0), "evaluation": {"test": {"denoise": {"psnr": None, "ssim": 1.0}}}})
+
+    assert call("demo", "--storage", run.path.parent).splitlines()[3].split()[-1] == "inf"
+    assert json.loads(call("demo", "--storage", run.path.parent, "--json"))["reports"][-1]["psnr"] == {
+        "test": {"denoise": None}
+    }
 
 
 def test_rows_that_come_stand_under_headings_of_their_own():

@@ -24,6 +24,7 @@ from ipt_platform.observe.logs import follow_lines
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
+from ipt_platform.observe.submitted import Submitted, keep_submitted
 
 LINE = {
     "attempt": 1,
@@ -149,16 +150,16 @@ def test_what_is_logged_while_following_comes_once_and_to_the_last_line(tmp_path
         with path.open("a") as file:
             file.write(f"new {len(pauses)}\n")
 
-    seen = list(follow_lines({"0": follower}, dict, lambda: len(pauses) < 3, sleep))
+    seen = list(follow_lines({(1, "0"): follower}, dict, lambda: len(pauses) < 3, sleep))
 
-    assert seen == [("0", "new 1"), ("0", "new 2"), ("0", "new 3")]
+    assert seen == [((1, "0"), "new 1"), ((1, "0"), "new 2"), ((1, "0"), "new 3")]
 
 
 def test_a_rank_whose_log_appears_while_following_is_followed_too(run: RunDir):
     for path in run.log_files(1).values():
         path.unlink()
     run.logs(1, 0).write_text("old\n")
-    followers = {"0": Follower(run.logs(1, 0), from_end=True)}
+    followers = {(1, "0"): Follower(run.logs(1, 0), from_end=True)}
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -167,9 +168,12 @@ def test_a_rank_whose_log_appears_while_following_is_followed_too(run: RunDir):
             with run.logs(1, rank).open("a") as file:
                 file.write(f"rank {rank} says {len(pauses)}\n")
 
-    seen = list(follow_lines(followers, lambda: run.log_files(1), lambda: len(pauses) < 3, sleep))
+    def appeared() -> dict[tuple[int, str], Path]:
+        return {(1, name): path for name, path in run.log_files(1).items()}
 
-    assert seen == [
+    seen = list(follow_lines(followers, appeared, lambda: len(pauses) < 3, sleep))
+
+    assert [(name, line) for (_, name), line in seen] == [
         ("0", "rank 0 says 1"),
         ("0", "rank 0 says 2"),
         ("1", "rank 1 says 2"),
@@ -304,6 +308,77 @@ def test_following_shows_what_is_asked_for_and_nothing_else(run: RunDir):
     assert call("logs", "demo", "--follow", "--level", "error", "--storage", run.path.parent).splitlines() == [
         f"0 | {line}" for line in LOGGED.splitlines()[1:3]
     ]
+
+
+@pytest.mark.parametrize("rank", [None, "0"])
+def test_following_goes_on_where_lost_workers_are_replaced(run: RunDir, monkeypatch, rank: str | None):
+    run.logs(1, 0).write_text("of the first\n")
+    turns = iter(range(4))
+
+    def turn(seconds: float) -> None:
+        match next(turns):
+            case 0:
+                append_event(run, "worker-lost", 1, reason="killed")
+            case 1:
+                append_event(run, "resumed", run.new_attempt(), step=100)
+                run.logs(2, "driver").write_text("replaced\n")
+                with run.logs(1, 0).open("a") as log:
+                    log.write("the last of the first\n")
+            case 2:
+                run.logs(2, 0).write_text("of the second\n")
+            case 3:
+                append_event(run, "finished", 2, step=200)
+
+    monkeypatch.setattr("ipt_platform.cli.logs.time.sleep", turn)
+
+    said = call("logs", "demo", "--follow", *(["--rank", rank] if rank else []), "--storage", run.path.parent).splitlines()
+
+    wanted = ["of the first", "the last of the first", "of the second"]
+    if rank:
+        assert said == wanted
+    else:
+        assert said == [
+            "0 | of the first",
+            "driver | hello [bold]\\x1b[2J",
+            f"0 | {wanted[1]}",
+            "driver | replaced",
+            f"0 | {wanted[2]}",
+        ]
+
+
+def test_following_waits_for_a_run_that_a_cluster_has_not_begun(tmp_path: Path, monkeypatch):
+    run = create(tmp_path, "demo")
+    append_event(run, "created", 0, kind="train", steps=200)
+    with pytest.raises(NotFoundError, match="run demo has no logs of attempt 0"):
+        call("logs", "demo", "--follow", "--storage", tmp_path)
+    keep_submitted(run, Submitted("gpu", "http://h:1", "demo-1-abc123", "me@here"))
+    turns = iter(range(3))
+
+    def turn(seconds: float) -> None:
+        match next(turns):
+            case 1:
+                append_event(run, "started", run.new_attempt(), step=0)
+                run.logs(1, 0).write_text("begun\n")
+            case 2:
+                append_event(run, "finished", 1, step=200)
+
+    monkeypatch.setattr("ipt_platform.cli.logs.time.sleep", turn)
+
+    assert call("logs", "demo", "--follow", "--storage", tmp_path) == "0 | begun\n"
+
+
+def test_a_picture_that_was_restored_perfectly_is_shown_as_infinite(run: RunDir):
+    """`evaluate.run.summarise` writes null where no picture of a set has an error."""
+    append_metrics(run, {"step": 130, "evaluation": {"sample-test": {"denoise": {"psnr": None}, "deblur": {"psnr": 30.0}}}})
+    other = create(run.path.parent, "other")
+    append_event(other, "started", other.new_attempt(), step=0)
+    append_metrics(other, {"step": 1, "evaluation": {"sample-test": {"denoise": {"psnr": 60.0}}}})
+    here = ("--storage", run.path.parent)
+
+    assert "denoise inf, deblur 30.00" in call("ls", *here)
+    assert listed(*here, "--sort", "psnr") == ["demo", "other"]
+    assert "denoise inf, deblur 30.00 dB" in call("status", run.path)
+    assert json.loads(call("status", run.path, "--json"))["psnr"] == {"sample-test": {"denoise": None, "deblur": 30.0}}
 
 
 def listed(*arguments: object) -> list[str]:

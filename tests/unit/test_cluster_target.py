@@ -1,5 +1,7 @@
 """Where a job runs: the configuration file, RAY_ADDRESS, tokens that are named and never shown."""
 
+import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,38 @@ def test_a_login_in_an_address_is_refused_and_not_repeated():
     with pytest.raises(SpecError, match="address") as caught:
         read_config()
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", [f"http://me:{TOKEN}@h:8265", "http://", "https:///", f"http-{TOKEN}@h"])
+def test_a_wrong_ray_address_is_told_and_a_login_in_it_is_not_repeated(monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+
+    with pytest.raises(UsageError, match=r"^RAY_ADDRESS: expected (an|the) address") as caught:
+        find_target(None)
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("inside", ["\n", "\r\n", " ", "\x7f", "ö", "\udcff"])
+@pytest.mark.parametrize("place", ["env", "file"])
+def test_a_token_that_no_header_can_carry_is_told_and_not_repeated(home, monkeypatch, inside, place):
+    token = f"{TOKEN}{inside}{TOKEN}"
+    (home / "gpu.token").write_bytes(os.fsencode(token))
+    (home / "gpu.token").chmod(0o600)
+    monkeypatch.setenv("GPU_TOKEN", token)
+    where = "env:GPU_TOKEN" if place == "env" else f"file:{home}/gpu.token"
+    configure(f'[clusters.gpu]\naddress = "http://h:8265"\ntoken = "{where}"\n')
+
+    with pytest.raises(UsageError, match=r"cluster gpu: what is in the .* is no token: expected one word") as caught:
+        find_target("gpu")
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_configuration_that_is_no_text_is_told():
+    configure("")
+    config_path().write_bytes(b'default = "\xff"')
+
+    with pytest.raises(SpecError, match=r"config\.toml: is no UTF-8 \(invalid start byte at byte 11\)"):
+        read_config()
 
 
 def test_no_token_is_in_what_is_printed_of_a_cluster():

@@ -1,11 +1,17 @@
 """What `gc` removes from a folder of runs."""
 
+import os
 from contextlib import nullcontext
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
 
 from ipt_platform.checkpoint.files import commit
+from ipt_platform.errors import InfrastructureError
 from ipt_platform.observe.events import append_event, utc_now
 from ipt_platform.observe.garbage import find_garbage
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
 
 
@@ -40,3 +46,45 @@ def test_leavings_and_what_was_never_committed_go_once_they_are_a_day_old(tmp_pa
         each.remove()
 
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-1"]
+
+
+def leavings(run: RunDir) -> Path:
+    path = run.checkpoints / ".tmp-step-3-abcd"
+    (path / "biases").mkdir(parents=True)
+    (path / "biases" / "a.bin").write_bytes(b"123")
+    return path
+
+
+def test_the_jobs_of_a_search_are_looked_at_too(tmp_path):
+    whole = create(tmp_path, "search")
+    append_event(whole, "created", 0, kind="tune")
+    member = create(whole.members, "trial-1")
+    append_event(member, "created", 0, kind="finetune")
+    left = leavings(member)
+
+    assert [each.name for each in find_garbage(str(tmp_path), clock=later)] == [str(left)]
+
+
+def test_what_another_gc_removed_meanwhile_is_gone_and_no_error(tmp_path):
+    run = create(tmp_path, "r")
+    append_event(run, "created", 0)
+    left = leavings(run)
+    mine, others = (find_garbage(str(tmp_path), clock=later) for _ in range(2))
+
+    for each in (*mine, *others):
+        each.remove()
+
+    assert not left.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is refused to root")
+def test_what_cannot_be_removed_is_told_in_a_sentence(tmp_path):
+    run = create(tmp_path, "r")
+    append_event(run, "created", 0)
+    left = leavings(run)
+    (found,) = find_garbage(str(tmp_path), clock=later)
+    (left / "biases").chmod(0o500)
+
+    with pytest.raises(InfrastructureError, match="storage failed: Permission denied"):
+        found.remove()
+    (left / "biases").chmod(0o700)

@@ -167,6 +167,14 @@ def test_a_missing_run_is_named_with_its_neighbours(tmp_path: Path):
     assert list_runs(tmp_path / "nowhere") == []
 
 
+@pytest.mark.parametrize("name", ["a" * 256, "a/" * 3000, "a\0"])
+def test_what_no_disk_can_hold_is_not_found(tmp_path: Path, name: str):
+    create(tmp_path, "here").new_attempt()
+
+    with pytest.raises(NotFoundError, match="no run 'a"):
+        find_run(tmp_path, name)
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../a", "A", "-a", ".hidden", "a" * 129, "a b", "a\n"])
 def test_ids_that_are_no_plain_names_are_refused(tmp_path: Path, name: str):
     with pytest.raises(UsageError, match="no run id"):

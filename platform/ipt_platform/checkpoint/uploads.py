@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ipt_platform.errors import InfrastructureError, IptError, NoRoomError
+from ipt_platform.errors import InfrastructureError, IptError, NoRoomError, storage_failed
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Uploads:
         self._send, self._sent, self._warn = send, sent, warn
         self._patience, self._clock, self._waits = patience, clock, waits
         self._steps: list[int] = []
-        self._failure: IptError | None = None
+        self._failure: Exception | None = None
         self._over = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._go, name="ipt-uploads", daemon=True)
@@ -94,7 +94,7 @@ class Uploads:
         Raises:
             InfrastructureError: the store failed for longer than patience lasts; NoRoomError where it was full.
             RefusedError: another attempt owns the run, or other bytes are in the way.
-            IptError: whatever else the store says.
+            IptError: whatever else the store says, or the disk, where it is told that a step was sent.
         """
         if self._failure:
             raise self._failure
@@ -116,7 +116,7 @@ class Uploads:
                 if self._over:
                     return
                 step = self._steps[0]
-            failure = self._deliver(step)
+            failure = self._outcome(step)
             with self._changed:
                 self._failure = failure
                 if not failure:
@@ -124,6 +124,15 @@ class Uploads:
                 self._changed.notify_all()
                 if failure:
                     return
+
+    def _outcome(self, step: int) -> Exception | None:
+        """What a step failed with at last, whatever it was: a thread that dies of it is waited for without end."""
+        try:
+            return self._deliver(step)
+        except OSError as error:
+            return storage_failed(error)
+        except Exception as error:
+            return error
 
     def _deliver(self, step: int) -> IptError | None:
         """Send a step; what it failed with at last."""

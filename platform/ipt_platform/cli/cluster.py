@@ -24,7 +24,7 @@ def _cluster() -> None:
 @app.command()
 def up(
     cpus: Annotated[float | None, typer.Option(min=1, help="Slots for CPUs; two for each core by default.")] = None,
-    gpus: Annotated[float | None, typer.Option(min=0, help="Slots for GPUs; as many as there are by default.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="Slots for GPUs; as many as there are by default.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the dashboard; any that is free by default.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +44,7 @@ def up(
 @app.command()
 def down(
     force: Annotated[
-        bool, typer.Option("--force", help="Also while jobs are running on it; they go on where they stood.")
+        bool, typer.Option("--force", help="Also while jobs are running on it: they are ended, and go on when submitted again.")
     ] = False,
     as_json: Json = False,
 ) -> None:

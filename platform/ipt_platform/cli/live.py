@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ipt_platform.cli.output import console, duration, printable, say
-from ipt_platform.errors import InfrastructureError
+from ipt_platform.errors import IptError
 from ipt_platform.observe.jsonl import Follower
 from ipt_platform.observe.metrics_log import revive
 from ipt_platform.observe.rundir import RunDir
@@ -57,7 +57,8 @@ class RunWatch:
 
     def poll(self) -> None:
         """Show what is new; call it about twice a second."""
-        with contextlib.suppress(InfrastructureError):  # S3 may be gone for a while; the next look shows what was missed
+        # S3 may be gone for a while; the next look shows what was missed. Where it lets us in no more, whoever leads says so.
+        with contextlib.suppress(IptError):
             self.run.refresh()
         for event in self._events.poll_objects():
             self.live.event(event)

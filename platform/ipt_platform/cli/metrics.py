@@ -36,6 +36,7 @@ def metrics(
     if follow + as_json + as_csv > 1:
         raise UsageError("give one of --follow, --csv and --json: each has another form")
     folder = find_run(storage, run)
+    folder.refresh(now=True)
     follower = Follower(folder.metrics)
     reports = reports_of(map(revive, follower.poll_objects()))
     shown = reports[-(tail or (len(reports) if as_json or as_csv else SHOWN)) :]

@@ -1,7 +1,5 @@
 """`cancel RUN`, `resume RUN` and `wait RUN`: stop a run that another process leads, let it go on, wait for its end."""
 
-import getpass
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +10,11 @@ from rich.console import Console
 from ipt_platform.cli.cluster import Cluster
 from ipt_platform.cli.follow import Detach, lead, target_of
 from ipt_platform.cli.output import Json, Run, Storage, emit, say
-from ipt_platform.cluster.steer import NOW_SECONDS, committed, end_now, wait_for_stop
+from ipt_platform.cluster.steer import NOW_SECONDS, Unbegun, committed, end_now, wait_for_stop
 from ipt_platform.cluster.steer import cancel as ask
 from ipt_platform.cluster.submit import resume_run
 from ipt_platform.errors import ExitCode, UsageError
+from ipt_platform.observe.machine import user_name
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import find_run
 from ipt_platform.observe.waiting import Ended, Patience, wait_for_end
@@ -40,7 +39,7 @@ def cancel(
     if now:
         ended = end_now(folder, Patience(NOW_SECONDS if timeout is None else timeout))
     else:
-        asked = ask(folder, _user())
+        asked = ask(folder, user_name())
         if no_wait:
             data = {"run": folder.id, "path": str(folder.path), "attempt": asked.attempt, "reason": asked.reason}
             emit(data, as_json, lambda to: say(to, f"{folder.id}: attempt {asked.attempt} was asked to stop: {asked.reason}"))
@@ -71,7 +70,7 @@ def resume(run: Run, cluster: Cluster = None, detach: Detach = False, storage: S
 def wait(run: Run, timeout: Timeout = None, storage: Storage = "runs", as_json: Json = False) -> None:
     """Wait until a run has ended; the exit code is that of the run."""
     folder = find_run(storage, run)
-    ended = wait_for_end(folder, Patience(timeout))
+    ended = wait_for_end(folder, Patience(timeout), Unbegun(folder))
     emit(_data(folder, ended), as_json, lambda to: say(to, f"{folder.id}: {ended.state}: {ended.status.reason}"))
     if ended.exit_code:
         raise typer.Exit(ended.exit_code)
@@ -79,11 +78,3 @@ def wait(run: Run, timeout: Timeout = None, storage: Storage = "runs", as_json: 
 
 def _data(run: RunDir, ended: Ended) -> dict[str, Any]:
     return {**ended.status.to_dict(), "path": str(run.path), "exit_code": ended.exit_code}
-
-
-def _user() -> str:
-    """Who gives the command, for people."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"user {os.getuid()}"

@@ -1,5 +1,6 @@
 """`submit JOB`: run a job to its end, showing one live line; or let a cluster do so."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -29,5 +30,12 @@ def submit(
     if target is None:
         check_told(loaded.job)
     run = prepare_run(loaded, run_id, Path())
-    go_on = f"ipt-platform submit {job_file} --run {run.id}" + "".join(f" --set {each}" for each in overrides or ())
-    lead(loaded.job, run, Path(), go_on, as_json, target, detach)
+    words = [
+        "ipt-platform",
+        "submit",
+        job_file,
+        "--run",
+        run.id,
+        *(word for each in overrides or () for word in ("--set", each)),
+    ]
+    lead(loaded.job, run, Path(), shlex.join(map(str, words)), as_json, target, detach)

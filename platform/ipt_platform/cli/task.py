@@ -1,6 +1,5 @@
 """`task register`, `ls`, `show`, `diff`, `verify`, `promote`, `rollback`, `rm`, `export` and `import`: tasks of one's own."""
 
-import getpass
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from ipt_platform.cli.output import AnyStorage, Json, console, emit, pairs, say,
 from ipt_platform.cli.progress import progress_bar
 from ipt_platform.cli.versions import change_line, instead, show_numbers, show_version, version_row
 from ipt_platform.errors import ExitCode, NotFoundError, UsageError
+from ipt_platform.observe.machine import user_name
 from ipt_platform.registry.catalogue import SHEET, TASKS, Catalogue, Row, Version
 from ipt_platform.registry.compare import compare
 from ipt_platform.registry.history import By
@@ -51,7 +51,7 @@ def register(
 
     photographs = None if load_task_file(file).pairs else open_photographs(shards)
     registry = _registry(storage, new=True)
-    found = register_file(registry, file, Path(), photographs, getpass.getuser(), _now())
+    found = register_file(registry, file, Path(), photographs, user_name(), _now())
     notes = console(stderr=True)
     for bad in found.bad:
         say(notes, f"passed over: {bad.name}: {bad.reason}")
@@ -327,7 +327,7 @@ def _tasks(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _by(reason: str | None) -> By:
-    return By(getpass.getuser(), _now(), reason)
+    return By(user_name(), _now(), reason)
 
 
 def _now() -> datetime:

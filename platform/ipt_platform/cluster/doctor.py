@@ -127,7 +127,7 @@ def _of_cluster(target: Target, own: dict[str, Any], storage: str) -> Iterator[F
     yield Finding(
         f"{where}: clock",
         "look" if apart > SKEW_SECONDS else "good",
-        f"{apart:.1f} s from this machine's, the job's start included",
+        f"{apart:.1f} s from this machine's, the job's end included",
         "times in events will be in the wrong order: let both follow a time server" if apart > SKEW_SECONDS else "",
     )
     yield Finding(
@@ -147,7 +147,11 @@ def _versions(what: str, own: str, there: str, why: str) -> Finding:
 
 def _locked(where: str, target: Target) -> Finding:
     """Whether somebody without the token is sent away."""
-    status = requests.get(f"{target.address}/api/jobs/", timeout=10).status_code
+    try:
+        status = requests.get(f"{target.address}/api/jobs/", timeout=10).status_code
+    except requests.RequestException as error:
+        found = f"whether it is asked for cannot be seen: {type(error).__name__}"
+        return Finding(f"{where}: token", "look", found, "look again when the cluster answers")
     if status in (401, 403):
         return Finding(f"{where}: token", "good", "is asked for, and ours is accepted")
     return Finding(
@@ -159,7 +163,7 @@ def _locked(where: str, target: Target) -> Finding:
 
 
 def _facts_of(jobs: Jobs, storage: str) -> tuple[dict[str, Any], float]:
-    """The facts of a cluster's machine, by a job; and this machine's time in the middle of it."""
+    """The facts of a cluster's machine, by a job; and this machine's time after its end."""
     nonce = secrets.token_hex(8)
     files = Files(any_path(storage if "://" in storage else Path(storage).absolute()))
     files.create(trace_of(nonce), nonce.encode())

@@ -148,8 +148,9 @@ def _import_others() -> None:
 
 def _end_with(link: socket.socket, folder: Path | None) -> None:
     """Wait until the other end is gone, then end with all that this process has started."""
-    while link.recv(1):
-        pass
+    with contextlib.suppress(OSError):  # ECONNRESET: it went without having read all that it was told
+        while link.recv(1):
+            pass
     end_session(os.getpid())
     if folder:
         remove(folder)

@@ -58,8 +58,19 @@ class Head:
 
     @property
     def target(self) -> Target:
-        """It, as a cluster that jobs are submitted to."""
-        return Target(LOCAL, ClusterEntry(address=self.address), self.token.read_text(), f"the file {self.token}")
+        """It, as a cluster that jobs are submitted to.
+
+        Raises:
+            NotFoundError: its token is gone.
+        """
+        try:
+            token = self.token.read_text()
+        except OSError as error:
+            raise NotFoundError(
+                f"{self.token}, where the token of the Ray of this machine should be: {error.strerror}; without it nobody can "
+                "ask what runs there; `ipt-platform cluster down --force` ends it"
+            ) from error
+        return Target(LOCAL, ClusterEntry(address=self.address), token, f"the file {self.token}")
 
 
 def find_head() -> Head | None:
@@ -80,7 +91,7 @@ def local_entry() -> ClusterEntry:
     return ClusterEntry(address=head.address, token=f"file:{head.token}")
 
 
-def start_head(cpus: float | None, gpus: float | None, port: int) -> tuple[Head, bool]:
+def start_head(cpus: float | None, gpus: int | None, port: int) -> tuple[Head, bool]:
     """Start it, unless it runs.
 
     Args:
@@ -125,7 +136,7 @@ def stop_head(force: bool = False) -> Head:
         force: also while jobs are running.
 
     Raises:
-        NotFoundError: it does not run.
+        NotFoundError: it does not run; or its token is gone, and it is not forced.
         RefusedError: jobs are running on it.
     """
     head = find_head()
@@ -152,10 +163,11 @@ def _last() -> Head | None:
 
 
 def _folder() -> Path:
-    return state_path() / LOCAL
+    """What is known of the Ray of this machine; machines may share a home folder."""
+    return state_path() / LOCAL / socket.gethostname()
 
 
-def _start(files: Path, token: Path, address: str, cpus: float, gpus: float | None) -> subprocess.Popen:
+def _start(files: Path, token: Path, address: str, cpus: float, gpus: int | None) -> subprocess.Popen:
     words = {
         "--node-ip-address": LOOPBACK,
         "--port": _free_port(),
@@ -166,7 +178,7 @@ def _start(files: Path, token: Path, address: str, cpus: float, gpus: float | No
         "--ray-client-server-port": _free_port(),
         "--dashboard-agent-listen-port": _free_port(),
         "--num-cpus": cpus if cpus % 1 else int(cpus),
-        **({} if gpus is None else {"--num-gpus": int(gpus)}),
+        **({} if gpus is None else {"--num-gpus": gpus}),
     }
     command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     with (files / "start.log").open("ab") as out:

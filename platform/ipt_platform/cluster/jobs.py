@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from ray.util.state.common import ListApiOptions
 from ray.util.state.exception import RayStateApiException
 
 import ipt_platform
-from ipt_platform.cluster.target import Target
+from ipt_platform.cluster.target import ADDRESS_VARIABLE, Target
 from ipt_platform.errors import InfrastructureError, NotFoundError, RefusedError
 
 OVER = {"SUCCEEDED", "FAILED", "STOPPED"}
 """States of a submission from which nothing follows."""
+
+_ADDRESSES = ("RAY_API_SERVER_ADDRESS", ADDRESS_VARIABLE)
 
 _ENVIRONMENT = {
     "excludes": ["**/__pycache__/**"],
@@ -78,7 +81,7 @@ class Jobs:
         """A connection, which is made when it is needed first."""
         for module in (dashboard_sdk, packaging):  # which tell of every package that they make
             logging.getLogger(module.__name__).setLevel(logging.WARNING)
-        with self._asked():
+        with self._asked(), self._of_ray(), _as_given():
             return JobSubmissionClient(self.target.address, headers=self._headers)
 
     def submit(self, identity: str, command: str, metadata: dict[str, str], cpus: float = 0) -> None:
@@ -118,7 +121,7 @@ class Jobs:
             try:
                 return _submission(self.client.get_job_info(identity))
             except RuntimeError as error:
-                if "404" in str(error):
+                if "failed with status code 404" in str(error):  # other words of it may hold any number, such as a time
                     raise NotFoundError(
                         f"cluster {self.target.name} knows no submission {identity}; was it started anew?"
                     ) from error
@@ -136,7 +139,7 @@ class Jobs:
 
     def nodes(self) -> list[dict[str, Any]]:
         """The machines of the cluster, as Ray's state API has them."""
-        with self._asked():
+        with self._asked(), _as_given():
             options = ListApiOptions(detail=True)  # pyright: ignore[reportCallIssue] (it is a dataclass by a way of its own)
             states = StateApiClient(address=self.target.address, headers=self._headers)
             found: Any = states.list(StateResource.NODES, options, raise_on_missing_output=False)
@@ -144,7 +147,7 @@ class Jobs:
 
     def version(self) -> str:
         """Of the cluster's Ray."""
-        with self._asked():
+        with self._asked(), self._of_ray():
             answer = requests.get(
                 f"{self.target.address}/api/version",
                 headers=self._headers,
@@ -157,9 +160,21 @@ class Jobs:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.target.token}"} if self.target.token else {}
 
+    @property
+    def _where(self) -> str:
+        return f"cluster {self.target.name} at {self.target.address}"
+
+    @contextlib.contextmanager
+    def _of_ray(self) -> Iterator[None]:
+        """Asks for the version, which another web server does not tell."""
+        try:
+            yield
+        except (KeyError, TypeError, requests.exceptions.JSONDecodeError) as error:
+            raise InfrastructureError(f"{self._where} answers, but not as Ray's dashboard; is the address right?") from error
+
     @contextlib.contextmanager
     def _asked(self) -> Iterator[None]:
-        where = f"cluster {self.target.name} at {self.target.address}"
+        where = self._where
         try:
             yield
         except AuthenticationError as error:
@@ -167,13 +182,25 @@ class Jobs:
                 f"{where} does not accept the token, which is from {self.target.token_from}; "
                 "ask whoever runs the cluster for it"
             ) from error
+        except requests.exceptions.InvalidHeader:  # which repeats the token
+            raise RefusedError(f"{where}: the token, which is from {self.target.token_from}, cannot be sent") from None
         except (ConnectionError, requests.RequestException, RayStateApiException) as error:
+            doctor = "ipt-platform doctor" + ("" if self.target.name == ADDRESS_VARIABLE else f" --cluster {self.target.name}")
             raise InfrastructureError(
-                f"{where} cannot be reached ({_why(error)}); is it running, and is the address right? "
-                "`ipt-platform doctor --cluster` looks further"
+                f"{where} cannot be reached ({_why(error)}); is it running, and is the address right? `{doctor}` looks further"
             ) from error
         except RuntimeError as error:
             raise InfrastructureError(f"{where}: {_why(error)}") from error
+
+
+@contextlib.contextmanager
+def _as_given() -> Iterator[None]:
+    """Hide the variables that Ray takes for the address whatever it is given: the token of one cluster would go to another."""
+    hidden = {name: os.environ.pop(name) for name in _ADDRESSES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def client_version() -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ipt_platform.cluster.registered import register_packs
-from ipt_platform.cluster.submit import resume_run, submit
+from ipt_platform.cluster.submit import resume_run, submit, tell_unbegun
 from ipt_platform.errors import CancelledRunError, IptError, NotFoundError
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import is_remote, is_run, run_at
@@ -21,13 +21,17 @@ from ipt_platform.observe.storage import is_remote, is_run, run_at
 def main() -> None:
     """Lead the run that the command line names."""
     signal.signal(signal.SIGTERM, _stopped)
+    run, before = None, 0
     try:
         run = _found(sys.argv[1])
+        before = run.current_attempt()
         job = resume_run(run, Path())
         submit(job, run, _until, Path())
         register_packs(job, run, Path())
     except IptError as error:
         sys.stdout.write(f"{error}\n")
+        if run:
+            tell_unbegun(run, before, error)
         sys.exit(error.exit_code)
 
 

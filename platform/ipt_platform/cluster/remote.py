@@ -4,7 +4,6 @@ The cluster runs `lead.py` on the run, which both sides must see: on S3, or in a
 `submit` does here, so nothing of a run depends on where it is led from.
 """
 
-import getpass
 import secrets
 import shlex
 import socket
@@ -19,8 +18,9 @@ from ipt_platform.cluster.stop import Stop, listening, name_of
 from ipt_platform.cluster.target import Target
 from ipt_platform.errors import CancelledRunError, ExitCode, InfrastructureError, NotFoundError, RefusedError
 from ipt_platform.evaluate.report import read_report
+from ipt_platform.observe.machine import user_name
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.status import run_status
+from ipt_platform.observe.status import ending_of, run_status
 from ipt_platform.observe.submitted import Submitted, keep_submitted, submitted
 from ipt_platform.spec.job import AnyJob, EvaluateJob, RestoreJob
 
@@ -53,8 +53,8 @@ def submit_run(job: AnyJob, run: RunDir, target: Target, base: Path) -> Submitte
             f"run {run.id} is submitted to cluster {target.name} already, as {before.id} ({known.state.lower()}); "
             f"`ipt-platform logs {run.place} -f` follows it, `ipt-platform cancel {run.place}` ends it"
         )
-    owner = f"{getpass.getuser()}@{socket.gethostname()}"
-    own = Submitted(target.name, target.address, f"{run.id}-{run.current_attempt() + 1}-{secrets.token_hex(3)}", owner)
+    owner = f"{user_name()}@{socket.gethostname()}"
+    own = Submitted(target.name, target.address, _identity(run), owner)
     place = run.place if run.mirror else str(run.path.absolute())
     words = ["python", "-P", "-m", "ipt_platform.cluster.lead", place]
     elsewhere = (
@@ -108,7 +108,7 @@ def follow(run: RunDir, target: Target, own: Submitted, watch: Watch) -> dict[st
             f"{name_of(stop.heard[-1])} ended the following; run {run.id} goes on on cluster {target.name}: "
             f"`ipt-platform logs {run.place} -f` follows it, `ipt-platform cancel {run.place}` ends it"
         )
-    _check(run, target, follower.last, follower.jobs)
+    check_over(run, target, follower.last, follower.jobs)
     run.fetch()
     return read_report(run.report)
 
@@ -137,19 +137,39 @@ class _Follower:
         return self.last.over
 
 
-def _check(run: RunDir, target: Target, over: Submission, jobs: Jobs) -> None:
-    """Raise what a submission ended with, unless it was done."""
+def check_over(run: RunDir, target: Target, over: Submission, jobs: Jobs) -> None:
+    """Raise what a submission that is over ended with, unless it was done.
+
+    Raises:
+        IptError: as the run ended.
+        InfrastructureError: it began no attempt: the cluster does not see the run's folder, or cannot run the platform.
+    """
     now = run_status(run)
     if over.state == "SUCCEEDED" and now.state == "finished":
         return
-    last = " / ".join(jobs.log(over.id).split("\n")[-6:]).strip(" /")
-    if over.exit_code in ERRORS and over.exit_code != ExitCode.NOT_FOUND:
-        raise ERRORS[over.exit_code](now.reason if now.attempt else last)
-    if now.attempt and over.state == "STOPPED":
-        raise CancelledRunError(f"run {run.id} was ended at once on cluster {target.name}; {now.reason}")
+    began = now.attempt >= _first_attempt(over.id)
+    error = ERRORS.get(over.exit_code) if over.exit_code is not None else None
+    if error and began and ending_of(run, now.attempt):
+        raise error(now.reason)
+    if over.state == "STOPPED":
+        reason = now.reason if began else "it had not begun"
+        raise CancelledRunError(f"run {run.id} was ended at once on cluster {target.name}; {reason}")
+    if over.exit_code in (ExitCode.USAGE, ExitCode.NOT_FOUND):  # of a shell that finds no folder, and of `lead` without a run
+        error = None
+    last = " / ".join(line.strip() for line in jobs.log(over.id).splitlines()[-6:] if line.strip())
     shared = f"; does it see {run.path.absolute()}? A run's folder must be shared with its cluster"
-    hint = "" if now.attempt or run.mirror else shared
-    raise InfrastructureError(f"cluster {target.name}: {over.id} {over.state.lower()}: {last or over.message}{hint}")
+    hint = "" if began or error or run.mirror else shared
+    raise (error or InfrastructureError)(f"cluster {target.name}: {over.id} {over.state.lower()}: {last or over.message}{hint}")
+
+
+def _identity(run: RunDir) -> str:
+    """Ray's name of a submission of a run."""
+    return f"{run.id}-{run.current_attempt() + 1}-{secrets.token_hex(3)}"
+
+
+def _first_attempt(identity: str) -> int:
+    """The first attempt that this submission can have begun."""
+    return int(identity.rsplit("-", 2)[1])
 
 
 def _find(jobs: Jobs, identity: str) -> Submission | None:

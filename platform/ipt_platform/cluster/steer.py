@@ -4,12 +4,21 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ipt_platform.cluster.jobs import Jobs
-from ipt_platform.cluster.target import find_target
-from ipt_platform.errors import ExitCode, InfrastructureError, RefusedError, StillRunningError
+from ipt_platform.cluster.remote import check_over
+from ipt_platform.cluster.target import ADDRESS_VARIABLE, Target, at_address, find_target
+from ipt_platform.errors import (
+    ExitCode,
+    InfrastructureError,
+    NotFoundError,
+    RefusedError,
+    SpecError,
+    StillRunningError,
+    UsageError,
+)
 from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import RunDir
@@ -21,6 +30,7 @@ from ipt_platform.observe.waiting import Ended, Patience, ended, settled
 NOW_SECONDS = 60.0
 """How long a process may take to end when it is told to end at once; most of it goes into ending Ray."""
 
+_ASK_SECONDS = 10.0  # between two questions to a cluster about a run that it has not begun
 _HEARD_SECONDS = 5.0  # after which another signal follows although nothing says that the one before was heard
 
 
@@ -120,11 +130,55 @@ def end_now(run: RunDir, patience: Patience) -> Ended:
     return found
 
 
+class Unbegun:
+    """Asks the cluster from time to time about a run that it has not begun: what ends before leaves no word in the run's files.
+
+    Args:
+        run: the run.
+        clock: seconds.
+    """
+
+    def __init__(self, run: RunDir, clock: Callable[[], float] = time.monotonic):
+        self.run, self.clock, self.due = run, clock, float("-inf")
+
+    def __call__(self) -> None:
+        """Ask, if it is time to.
+
+        Raises:
+            NotFoundError: the cluster was started anew and knows nothing of it.
+            IptError: as `cluster.remote.check_over`, where the cluster is done with it.
+        """
+        if self.clock() < self.due or settled(self.run).state != "created" or not (place := submitted(self.run)):
+            return
+        self.due = self.clock() + _ASK_SECONDS
+        # Who cannot ask the cluster, or not now, goes by the files.
+        try:
+            target = _target_of(place)
+        except (NotFoundError, SpecError, UsageError):
+            return
+        jobs = Jobs(target)
+        try:
+            found = jobs.find(place.id)
+        except (RefusedError, InfrastructureError):
+            return
+        if found.over and settled(self.run).state == "created":
+            check_over(self.run, target, found, jobs)
+
+
+def _target_of(place: Submitted) -> Target:
+    """The cluster that a run was submitted to.
+
+    Raises:
+        NotFoundError, SpecError, UsageError: as `find_target`.
+    """
+    target = at_address(place.address) if place.cluster == ADDRESS_VARIABLE else find_target(place.cluster)
+    assert target is not None  # it was named
+    return target
+
+
 def _end_there(run: RunDir, place: Submitted, patience: Patience) -> Ended:
     """End at once what a cluster does for a run, also what it has not begun, and write down that it was ended."""
-    target = find_target(place.cluster)
-    assert target is not None  # it was named
-    jobs = Jobs(target)
+    jobs = Jobs(_target_of(place))
     jobs.stop(place.id)
     attempt = run.current_attempt()
     if not attempt:  # Ray drops what it has not begun when its turn comes, and not before
@@ -152,7 +206,7 @@ def _running(run: RunDir) -> Status:
     if status.state == "created" and (place := submitted(run)):
         raise RefusedError(
             f"run {run.id} has not begun: cluster {place.cluster} has it as {place.id}; "
-            f"`ipt-platform cancel {run.id} --now` takes it back"
+            f"`ipt-platform cancel {run.place} --now` takes it back"
         )
     if status.state != "running":
         raise RefusedError(f"run {run.id} is not running, it is {status.state}: {status.reason}")

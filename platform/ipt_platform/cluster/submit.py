@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -31,20 +32,21 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import create, is_remote
 from ipt_platform.observe.summary import publish
+from ipt_platform.observe.waiting import settled
 from ipt_platform.spec.job import AnyJob, CompoundJob, EvaluateJob, LearningJob, RestoreJob
 from ipt_platform.spec.load import LoadedJob, job_diff, load_job
 from ipt_platform.spec.overrides import ABSENT, value_at
 from ipt_platform.spec.registered import FOLDER, registered_names
 from ipt_platform.track.trackers import keep_tracking
-from ipt_platform.train.given import begin_run, copy_records, keep_records, keeper
+from ipt_platform.train.given import begin_run, copy_records, keep_records, keeper, tell_created
 
 Watch = Callable[[Callable[[float], bool]], None]
 """Shows a run until the function it is given, called with seconds to wait, says that it is over."""
 
 
 def new_run_id(job: AnyJob) -> str:
-    """An id for a new run: the job's name and the time, UTC."""
-    return f"{job.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    """An id for a new run: the job's name and the time, UTC; its random end keeps apart what is submitted in one second."""
+    return f"{job.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def load_for(target: Target | None, job_file: Path | str, overrides: Sequence[str]) -> LoadedJob:
@@ -76,7 +78,8 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     It also gets the records of registered tasks and, for a finetune, its backbone, or what restores, before anything can start.
 
     Raises:
-        RefusedError: the run was started with another job (the difference is named), or is running now.
+        RefusedError: the run was started with another job (the difference is named), or is running now; or somebody else gives
+            it another job at this moment.
         SpecError: the backbone of a finetune, the bias that it begins from, or what is to restore, cannot be used.
         InfrastructureError: the storage cannot be written.
     """
@@ -99,9 +102,11 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
         )
     _refuse_running(run)
     with _storage(run.path):
-        keep_own(run)  # which was not done if the first submission died just then
+        # which was not done if the first submission died just then
+        keep_own(run)
         run.keep_given()
         keep_tracking(run, job)
+        tell_created(job, run)
     return run
 
 
@@ -125,6 +130,7 @@ def resume_run(run: RunDir, base: Path) -> AnyJob:
     loaded = load_job(run.job, base=base)
     with _storage(run.path):
         _keeper(loaded, run, base)(run)
+        tell_created(loaded.job, run)
     return loaded.job
 
 
@@ -149,6 +155,20 @@ def submit(job: AnyJob, run: RunDir, watch: Watch, base: Path) -> dict[str, Any]
             _bring_to_its_end(job, run, watch, base)
         run.fetch()
     return read_report(run.report)
+
+
+def tell_unbegun(run: RunDir, before: int, error: IptError) -> None:
+    """Write what ended a submission that began no attempt, as one of its own: nobody may be there to read it from the screen.
+
+    Args:
+        run: the run; one that another process leads, or that is finished, is left alone.
+        before: its newest attempt before the submission.
+        error: what ended it.
+    """
+    with contextlib.suppress(OSError, IptError):  # what the storage says now is not the reason to give
+        if run.attempt_of(this_process(), before) is None and settled(run).state not in ("running", "finished"):
+            append_ending(run, run.new_attempt(), error)
+            publish(run)
 
 
 def _refuse_running(run: RunDir) -> None:

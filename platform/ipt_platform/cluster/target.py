@@ -120,6 +120,8 @@ def read_config(path: Path | None = None) -> ConfigFile:
         return ConfigFile()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError([Problem(f"is no UTF-8 ({error.reason} at byte {error.start})", file=str(path))]) from error
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -137,11 +139,11 @@ def find_target(name: str | None) -> Target | None:
 
     Raises:
         NotFoundError: there is no such cluster, or its token is not where it should be.
-        SpecError, UsageError: as `read_config`.
+        SpecError, UsageError: as `read_config`, `at_address` and of what is no token.
     """
     address = os.environ.get(ADDRESS_VARIABLE, "")
     if name is None and address:
-        return Target(ADDRESS_VARIABLE, ClusterEntry(address=address)) if address.startswith("http") else None
+        return at_address(address) if address.startswith("http") else None
     config = read_config()
     name = name or config.default
     if name is None:
@@ -158,3 +160,17 @@ def find_target(name: str | None) -> Target | None:
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
         raise NotFoundError(f"no cluster {name!r} in {config_path()}: {hint}")
     return Target(name, entry, *read_secret(entry.token, f"cluster {name}", "token")) if entry.token else Target(name, entry)
+
+
+def at_address(address: str) -> Target:
+    """The cluster at the address of a dashboard, as RAY_ADDRESS names one.
+
+    Raises:
+        UsageError: it is no such address.
+    """
+    try:
+        return Target(ADDRESS_VARIABLE, ClusterEntry(address=address))
+    except ValidationError as error:
+        # Only what `_http` says: it may be an address with a login, which pydantic would show.
+        said = "; ".join(str(each.get("ctx", {}).get("error", "is no address")) for each in error.errors(include_input=False))
+        raise UsageError(f"{ADDRESS_VARIABLE}: {said}") from None

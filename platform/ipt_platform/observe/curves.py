@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipt_platform.observe.jsonl import Follower
-from ipt_platform.observe.metrics_log import revive
+from ipt_platform.observe.metrics_log import psnr_of, revive
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.status import run_status
+from ipt_platform.observe.waiting import goes_on
 
 NUMBERS = ("lr", "bias_lr", "images_per_second", "data_wait_share")
 """What of a report is shown beside losses and PSNR, by its name in metrics.jsonl."""
@@ -84,7 +84,7 @@ def report_of(line: Mapping[str, Any]) -> Report:
 
 
 def follow_reports(run: RunDir, follower: Follower, sleep: Callable[[float], None], period: float = 0.5) -> Iterator[Report]:
-    """Each report that comes until the run has ended; an evaluation is one of its own.
+    """Each report that comes until the run has ended, also of one that has not begun; an evaluation is one of its own.
 
     Args:
         run: the run.
@@ -93,7 +93,7 @@ def follow_reports(run: RunDir, follower: Follower, sleep: Callable[[float], Non
         period: seconds between two looks.
     """
     while True:
-        more = run_status(run).state == "running"
+        more = goes_on(run)
         yield from (report_of(revive(line)) for line in follower.poll_objects())
         if not more:
             return
@@ -120,5 +120,4 @@ def _add(report: Report, line: Mapping[str, Any]) -> None:
     report.time = line.get("time", report.time)
     report.loss |= line.get("loss", {})
     report.numbers |= {name: line[name] for name in NUMBERS if line.get(name) is not None}
-    for name, tasks in line.get("evaluation", {}).items():
-        report.psnr[name] = {task: numbers["psnr"] for task, numbers in tasks.items() if "psnr" in numbers}
+    report.psnr |= psnr_of(line)

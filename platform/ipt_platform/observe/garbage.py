@@ -3,6 +3,7 @@
 Only what nothing has touched for a day is taken for garbage, and nothing of an attempt that owns its run and has spoken since.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from ipt_platform.checkpoint.manifest import ASIDE, COMMIT, TEMPORARY
 from ipt_platform.errors import storage_failed
 from ipt_platform.observe.events import utc_now
 from ipt_platform.observe.kept import GIVEN
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import is_remote, list_runs
 from ipt_platform.observe.summary import FOLDER
@@ -66,16 +68,36 @@ def find_garbage(storage: str, age: timedelta = AGE, clock: Callable[[], datetim
 
 
 def _on_disk(storage: str, before: datetime) -> Iterator[Garbage]:
-    for run in list_runs(storage):
-        if not run.checkpoints.is_dir():
-            continue
-        running = run_status(run).state == "running"
-        for path in run.checkpoints.iterdir():
-            left = path.name.startswith((TEMPORARY, ASIDE))
-            uncommitted = bool(_STEP.fullmatch(path.name)) and not (path / COMMIT).is_file() and not running
+    for whole in list_runs(storage):
+        for run in (whole, *list_runs(whole.members)):
+            yield from _of_run(run, before)
+
+
+def _of_run(run: RunDir, before: datetime) -> Iterator[Garbage]:
+    if not run.checkpoints.is_dir():
+        return
+    running = run_status(run).state == "running"
+    for path in run.checkpoints.iterdir():
+        left = path.name.startswith((TEMPORARY, ASIDE))
+        uncommitted = bool(_STEP.fullmatch(path.name)) and not (path / COMMIT).is_file() and not running
+        with contextlib.suppress(FileNotFoundError):  # another `gc` removes it
             if path.is_dir() and (left or uncommitted) and _touched(path) < before:
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                yield Garbage("leavings" if left else "uncommitted", str(path), size, lambda path=path: shutil.rmtree(path))
+                yield Garbage("leavings" if left else "uncommitted", str(path), size, lambda path=path: _remove(path))
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder; what another `gc` removes at this moment is none of our business.
+
+    Raises:
+        InfrastructureError: the disk refuses.
+    """
+
+    def failed(call: object, name: str, error: tuple[type[BaseException], BaseException, object]) -> None:
+        if isinstance(error[1], OSError) and not isinstance(error[1], FileNotFoundError):
+            raise storage_failed(error[1], name) from error[1]
+
+    shutil.rmtree(path, onerror=failed)
 
 
 def _touched(path: Path) -> datetime:

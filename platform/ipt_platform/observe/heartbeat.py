@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from ipt_platform.errors import InfrastructureError, NotFoundError
+from ipt_platform.errors import InfrastructureError, NotFoundError, UsageError
 from ipt_platform.observe.rundir import RunDir
 
 LONGEST_SECONDS = 5.0
@@ -88,11 +88,11 @@ class Silence:
 
 
 def read_beat(run: RunDir) -> tuple[int, int] | None:
-    """The attempt and the number of its last beat; (0, 0): there was none; None: S3 does not say."""
+    """The attempt and the number of its last beat; (0, 0): there was none; None: S3 does not say, or not to us."""
     try:
         value = json.loads(run.heartbeat.read_bytes() if not run.mirror else run.mirror.remote.read(run.heartbeat.name))
         return value["attempt"], value["beat"]
-    except InfrastructureError:
+    except (InfrastructureError, UsageError):
         return None
     except (NotFoundError, OSError, ValueError, KeyError, TypeError):
         return 0, 0

@@ -23,6 +23,9 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+Log = tuple[int, str]
+"""Whose log it is: attempt, and rank or word."""
+
 HELD = 1000
 """So many lines of a record are kept while none of them has matched."""
 
@@ -150,16 +153,16 @@ def tail(path: Path, count: int, end: int | None = None, sieve: Sieve | None = N
 
 
 def follow_lines(
-    followers: dict[str, Follower],
-    appeared: Callable[[], Mapping[str, Path]],
+    followers: dict[Log, Follower],
+    appeared: Callable[[], Mapping[Log, Path]],
     running: Callable[[], bool],
     sleep: Callable[[float], None],
     period: float = 0.5,
-) -> Iterator[tuple[str, str]]:
-    """New `(name, line)` of growing files until `running` says no; what was written before that still comes.
+) -> Iterator[tuple[Log, str]]:
+    """New `(log, line)` of growing files until `running` says no; what was written before that still comes.
 
     Args:
-        followers: the files by name; those that appear are added.
+        followers: the files by attempt and rank; those that appear are added.
         appeared: the files that are there by now; a new one is followed from its beginning.
         running: whether more is to be expected.
         sleep: waits so many seconds.
@@ -167,11 +170,11 @@ def follow_lines(
     """
     while True:
         more = running()
-        for name, path in appeared().items():
-            followers.setdefault(name, Follower(path))
-        for name, follower in followers.items():
+        for log, path in appeared().items():
+            followers.setdefault(log, Follower(path))
+        for log, follower in followers.items():
             for line in follower.poll():
-                yield name, line.decode(errors="replace")
+                yield log, line.decode(errors="replace")
         if not more:
             return
         sleep(period)

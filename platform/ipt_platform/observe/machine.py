@@ -1,5 +1,6 @@
-"""Where something ran: versions, cores, memory, GPUs; read without starting anything."""
+"""Where something ran and as whom: versions, cores, memory, GPUs, user; read without starting anything."""
 
+import getpass
 import os
 import platform
 import shutil
@@ -37,6 +38,14 @@ def gpus(drivers: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
         names = [line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith("Model:")]
         found += names[:1]
     return found
+
+
+def user_name() -> str:
+    """Who this process runs as, for people."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"user {os.getuid()}"
 
 
 def _memory() -> int | None:

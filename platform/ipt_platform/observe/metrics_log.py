@@ -3,7 +3,7 @@
 A training line holds `time, attempt, step, steps, stage, loss {task: float}, lr, grad_norm, bias_grad_norm,
 images_per_second, data_wait_share` (0 to 1), `samples {"seen": n, "bad": {kind: n}}`, `seconds` (since the attempt began) and
 `eta_seconds`.
-An evaluation line holds `time, attempt, step` and `evaluation {set: {task: {"psnr": dB, ...}}}`.
+An evaluation line holds `time, attempt, step` and `evaluation {set: {task: {"psnr": dB, ...}}}`; a PSNR of null is infinite.
 """
 
 import math
@@ -51,6 +51,18 @@ def last_reports(run: RunDir, keys: Collection[str], reach: int | None = None) -
         reach: how many bytes from the end are looked through; None is all of them.
     """
     return {key: revive(line) for key, line in newest_with(run.metrics, keys, reach).items()}
+
+
+def psnr_of(line: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """PSNR in dB by test set and task in a line ({}: it is no evaluation); infinite where a set was restored perfectly."""
+    return {
+        name: {
+            task: math.inf if numbers["psnr"] is None else numbers["psnr"]
+            for task, numbers in tasks.items()
+            if "psnr" in numbers
+        }
+        for name, tasks in line.get("evaluation", {}).items()
+    }
 
 
 def revive(value: Any) -> Any:

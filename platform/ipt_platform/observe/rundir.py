@@ -29,7 +29,7 @@ from ipt_platform.observe.kept import fetch_kept, keep_given, keep_results
 from ipt_platform.observe.lock import locked
 from ipt_platform.observe.mirror import Mirror, mirror_of
 from ipt_platform.observe.process import Process, this_process
-from ipt_platform.observe.working import create_job
+from ipt_platform.observe.working import another_job, create_job
 
 
 @dataclass(frozen=True)
@@ -283,12 +283,18 @@ class RunDir:
             fetch_kept(mirror.remote, self.path)
 
     def write_job(self, data: bytes) -> None:
-        """Write the job of a new run.
+        """Write the job of a new run; of two submissions of one id with different jobs, one comes first.
 
         Raises:
-            RefusedError: on S3 somebody was faster with another job.
+            RefusedError: there is another job already.
+            InfrastructureError: as `observe.lock.locked`.
         """
         if mirror := self.mirror:
             create_job(mirror.about.storage, self.path, data)
-        else:
-            replace_file(self.job, data)
+            return
+        self.attempts.mkdir(exist_ok=True)
+        with locked(self.lock):
+            if not self.job.exists():
+                replace_file(self.job, data)
+            elif self.job.read_bytes() != data:
+                raise another_job(self.id, self.path.parent)

@@ -12,7 +12,7 @@ from ipt_platform.errors import ExitCode
 from ipt_platform.observe.events import ENDINGS, read_events, utc_now
 from ipt_platform.observe.heartbeat import last_beat
 from ipt_platform.observe.jsonl import read_ends
-from ipt_platform.observe.metrics_log import last_reports
+from ipt_platform.observe.metrics_log import last_reports, psnr_of
 from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import Attempt, RunDir
 from ipt_platform.observe.submitted import submitted
@@ -128,7 +128,7 @@ def run_status(
         attempt=attempt.number,
         stage=training.get("stage"),
         loss=training.get("loss"),
-        psnr=_psnr(evaluation),
+        psnr=psnr_of(evaluation) or None,
         images_per_second=training.get("images_per_second"),
         data_wait_share=training.get("data_wait_share"),
         samples=training.get("samples"),
@@ -245,13 +245,6 @@ def _go_on(run: RunDir, kind: str, checkpoint: int | None) -> str:
         return f"submitting {run.id} again goes on with the {UNITS[kind]}s that are not over"
     start = f"goes on from step {checkpoint}" if checkpoint is not None else "starts again from step 0 (no checkpoint)"
     return f"submitting {run.id} again {start}"
-
-
-def _psnr(line: dict[str, Any]) -> dict[str, dict[str, float]] | None:
-    return {
-        name: {task: numbers["psnr"] for task, numbers in tasks.items() if "psnr" in numbers}
-        for name, tasks in line.get("evaluation", {}).items()
-    } or None
 
 
 def _age(updated: str, now: datetime) -> float:

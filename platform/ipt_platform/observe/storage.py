@@ -1,10 +1,11 @@
 """The runs of a storage, on a disk or on S3: made, found by name, folder or URL, and listed."""
 
 import difflib
+import errno
 import re
 from pathlib import Path
 
-from ipt_platform.errors import NotFoundError, UsageError
+from ipt_platform.errors import NotFoundError, UsageError, storage_failed
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.working import open_working
 from ipt_platform.storage.paths import SCHEME, S3Path
@@ -46,7 +47,7 @@ def find_run(storage: str | Path | S3Path, name_or_path: str | Path) -> RunDir:
 
     Raises:
         NotFoundError: there is none; the message says which names are near.
-        InfrastructureError, UsageError: as S3 says, for runs there.
+        InfrastructureError, UsageError: as S3 says, for runs there; or the disk does not let us look.
     """
     if is_remote(name_or_path):
         storage, _, name_or_path = str(prefix_at(str(name_or_path)).root).rpartition("/")
@@ -102,8 +103,17 @@ def list_runs(storage: str | Path | S3Path) -> list[RunDir]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is one of a run: it holds a job, events or attempts."""
-    return any((path / name).exists() for name in ("job.yaml", "events.jsonl", "attempts"))
+    """Whether a folder is one of a run: it holds a job, events or attempts.
+
+    Raises:
+        InfrastructureError: the storage does not let us look.
+    """
+    try:
+        return any((path / name).exists() for name in ("job.yaml", "events.jsonl", "attempts"))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise storage_failed(error, path) from error
 
 
 def _local(storage: str | Path | S3Path) -> Path:

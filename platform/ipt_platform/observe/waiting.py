@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipt_platform.errors import ExitCode, StillRunningError
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import Status, ending_of, exit_code_of, run_status
+from ipt_platform.observe.submitted import submitted
 
 PERIOD = 0.5
 """Seconds between two looks."""
@@ -58,6 +59,12 @@ def settled(run: RunDir) -> Status:
     return run_status(run) if status.state == "interrupted" else status
 
 
+def goes_on(run: RunDir) -> bool:
+    """Whether more is to be expected of a run: it is under way, or a cluster has it and has not begun."""
+    state = settled(run).state
+    return state == "running" or (state == "created" and submitted(run) is not None)
+
+
 def ended(run: RunDir) -> Ended | None:
     """How a run ended; None while it is running or has not begun."""
     status = settled(run)
@@ -67,13 +74,19 @@ def ended(run: RunDir) -> Ended | None:
     return Ended(status, exit_code_of(ending) if ending else ExitCode.INFRASTRUCTURE)
 
 
-def wait_for_end(run: RunDir, patience: Patience) -> Ended:
+def wait_for_end(run: RunDir, patience: Patience, look: Callable[[], None] = lambda: None) -> Ended:
     """Wait until a run has ended; one that has not begun is waited for too.
+
+    Args:
+        run: the run.
+        patience: how long.
+        look: called at each look; what it raises ends the waiting.
 
     Raises:
         StillRunningError: patience came to an end.
     """
     while not (found := ended(run)):
+        look()
         if not patience.pause():
             status = settled(run)
             raise StillRunningError(

@@ -72,13 +72,18 @@ def create_job(storage: str, folder: Path, data: bytes) -> None:
     """
     remote = Prefix(prefix_at(storage).at(folder.name))
     if not remote.create(JOB, data):
-        raise RefusedError(
-            f"run {folder.name} was just submitted to {storage} by somebody else, with another job; "
-            "submit again to see the difference, or give the run another id"
-        )
+        raise another_job(folder.name, storage)
     with locked(folder.with_name(f".{folder.name}.lock")):
         replace_file(folder / JOB, data)
         _write(folder, storage, remote.find(JOB))
+
+
+def another_job(run_id: str, storage: object) -> RefusedError:
+    """What is told whose run has got another job since they looked."""
+    return RefusedError(
+        f"run {run_id} was just submitted to {storage} by somebody else, with another job; "
+        "submit again to see the difference, or give the run another id"
+    )
 
 
 def _write(folder: Path, storage: str, found: Entry | None) -> None:

@@ -1,6 +1,7 @@
 """Where a secret is: the environment or a file that its owner alone can read; never the secret itself."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,8 @@ from pydantic import AfterValidator
 
 from ipt_platform.errors import NotFoundError, UsageError
 from ipt_platform.spec.base import Text
+
+_WORD = re.compile(r"[!-~]+")
 
 
 def secret_place(value: str) -> str:
@@ -38,20 +41,31 @@ def read_secret(place: str, owner: str, what: str) -> tuple[str, str]:
 
     Raises:
         NotFoundError: it is not there.
-        UsageError: others can read it.
+        UsageError: others can read it, or it has characters that no header carries.
     """
     kind, _, name = place.partition(":")
     if kind == "env":
         if not (secret := os.environ.get(name, "").strip()):
             raise NotFoundError(f"{owner}: the environment has no {name}, where its {what} should be")
-        return secret, f"the environment variable {name}"
+        return _sendable(secret, owner, what, f"the environment variable {name}")
     path = Path(name).expanduser()
     try:
-        mode, secret = path.stat().st_mode, path.read_text().strip()
+        # Bytes that are no UTF-8 are refused with the other characters that no header carries.
+        mode, secret = path.stat().st_mode, path.read_text(errors="replace").strip()
     except OSError as error:
         raise NotFoundError(f"{owner}: its {what} should be in {path}: {error.strerror}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(f"{owner}: others can read its {what}; run `chmod 600 {path}`, and change the {what}")
     if not secret:
         raise NotFoundError(f"{owner}: {path}, where its {what} should be, is empty")
-    return secret, f"the file {path}"
+    return _sendable(secret, owner, what, f"the file {path}")
+
+
+def _sendable(secret: str, owner: str, what: str, place: str) -> tuple[str, str]:
+    """A secret and where it came from, if a header can carry it; it is not shown."""
+    if not _WORD.fullmatch(secret):
+        raise UsageError(
+            f"{owner}: what is in {place} is no {what}: expected one word of printable ASCII characters, without blanks "
+            "and line ends inside"
+        )
+    return secret, place

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ipt_platform.checkpoint.durable import replace_file
-from ipt_platform.observe.events import append_event
+from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.summary import publish
 from ipt_platform.spec.job import AnyJob, FinetuneJob, LearningJob, TrainJob
@@ -46,11 +46,22 @@ def begin_run(job: AnyJob, run: RunDir, keep_own: Callable[[RunDir], None]) -> N
 
     Raises:
         OSError: the disk is full or refuses.
-        RefusedError: on S3 somebody was faster with another job.
+        RefusedError: somebody was faster with another job.
     """
     run.write_job(dump_job(job).encode())
     keep_own(run)
     run.keep_given()
+    tell_created(job, run)
+
+
+def tell_created(job: AnyJob, run: RunDir) -> None:
+    """Say in the events of a run of which kind its job is, unless that was said.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
+    if any(event["type"] == "created" for event in read_events(run)):
+        return
     append_event(run, "created", 0, kind=job.kind, steps=total_steps(job))
     publish(run)
 

@@ -17,6 +17,7 @@ from ipt_platform.errors import CancelledRunError, FailureClass, IptError
 from ipt_platform.observe.events import failure_fields, read_events
 from ipt_platform.observe.heartbeat import Silence
 from ipt_platform.observe.oom import oom_kills
+from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import newest_commit
 from ipt_platform.observe.teller import Voice
 from ipt_platform.spec.job import LearningJob
@@ -44,7 +45,7 @@ class Supervisor(WorkerGroupCallback):
 
     def __init__(self, job: LearningJob, submission: Submission, told_as: tuple[str, bool]):
         self.job, self.submission, self.told_as = job, submission, told_as
-        self.budget = Budget(job.cluster.max_failures, newest_commit(submission.run))
+        self.budget = Budget(job.cluster.max_failures, self._newest_commit())
         self.rng = random.Random(f"{submission.run.id} {submission.before}")  # noqa: S311 - spreads restarts, keeps no secret
         self.pause = 0.0
         self.workers: list[Any] = []
@@ -77,7 +78,7 @@ class Supervisor(WorkerGroupCallback):
         """Begin to watch over new workers."""
         self.workers, self.kills, self.over = worker_group.get_workers(), oom_kills(), False
         limit = self.job.cluster.hang_seconds
-        self.silence = Silence(self.submission.run, limit, every=min(1.0, limit / 8))
+        self.silence = Silence(self._run, limit, every=min(1.0, limit / 8))
         self.voice.set("ipt_train_workers", len(self.workers))
         if self.started_before:
             self.voice.add("ipt_train_restarts_total", 1, reason=self.lost_by)
@@ -117,7 +118,7 @@ class Supervisor(WorkerGroupCallback):
 
     def _hung(self) -> None:
         self.over = True
-        attempt = self.submission.run.current_attempt()
+        attempt = self._run.current_attempt()
         limit = f"{self.job.cluster.hang_seconds:g} s (cluster.hang_seconds)"
         stacks = f"logs/{attempt} hold the stacks of what could still say where it was"
         self.lost_by = str(FailureClass.HANG)
@@ -162,15 +163,21 @@ class Supervisor(WorkerGroupCallback):
             return []
         return [rank for rank, worker in enumerate(self.workers) if worker.metadata.hostname == socket.gethostname()]
 
-    def _newest_commit(self) -> int | None:
+    @property
+    def _run(self) -> RunDir:
+        """The run, which is waited for as long as the job says: what workers died of may be a store that is gone."""
         run = self.submission.run
         if mirror := run.mirror:
-            mirror.patience = self.job.checkpoint.patience  # what workers died of may be a store that is gone
-            return mirror.insist(lambda: newest_commit(run))
-        return newest_commit(run)
+            mirror.patience = self.job.checkpoint.patience
+        return run
+
+    def _newest_commit(self) -> int | None:
+        run = self._run
+        return run.mirror.insist(lambda: newest_commit(run)) if run.mirror else newest_commit(run)
 
     def _made_room(self) -> bool:
         """Whether the attempt has said itself that it is preempted."""
-        run = self.submission.run
+        run = self._run
         attempt = run.current_attempt()
-        return any(event["type"] == "preempted" and event["attempt"] == attempt for event in read_events(run, tail=64))
+        recent = run.mirror.insist(lambda: read_events(run, tail=64)) if run.mirror else read_events(run, tail=64)
+        return any(event["type"] == "preempted" and event["attempt"] == attempt for event in recent)
