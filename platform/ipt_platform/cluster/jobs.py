@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 import requests
 from ray._private.runtime_env import packaging
 from ray.dashboard.modules import dashboard_sdk
@@ -174,11 +173,6 @@ class Jobs:
             ) from error
         except RuntimeError as error:
             raise InfrastructureError(f"{where}: {_why(error)}") from error
-
-
-def client_version() -> str:
-    """Of the Ray of this machine."""
-    return ray.__version__
 
 
 def _submission(details: Any) -> Submission:

@@ -15,8 +15,6 @@ from ipt_platform.train.group import ALONE, Workers
 from ipt_platform.train.sharding import ShardedModel
 from ipt_platform.train.state import TrainState, update_average
 
-Forward = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-
 
 @dataclass(frozen=True)
 class StepSettings:

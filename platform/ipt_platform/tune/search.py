@@ -85,7 +85,7 @@ def search(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, r
             why = next((trial.reason for trial in trials if trial.reason), "no trial was possible")
             raise TrainingError(f"none of {len(trials)} trials came to its end; the first of them: {why}")
         repeats = Crew(whole, partial(run_training, base=base, leader=whole.leader), room).work(plan.repeats(trials))
-        write_outcome(plan, trials, repeats)
+        write_outcome(plan, trials, repeats, whole.attempt)
 
 
 def _try(plan: Plan, whole: Whole, room: int) -> None:
@@ -95,7 +95,7 @@ def _try(plan: Plan, whole: Whole, room: int) -> None:
 
     def start(suggestion: Suggestion) -> dict[str, Any]:
         if suggestion not in known:
-            suggest(plan.run, suggestion)
+            suggest(plan.run, suggestion, whole.attempt)
         whole.tell(suggestion.trial, "running", values=str(suggestion.values), source=suggestion.source)
         document = plan.document(suggestion.trial, plan.tuned.seed, suggestion.values)
         return {
