@@ -119,8 +119,8 @@ def test_what_cannot_be_compared_is_told_with_the_line_that_names_it(base, befor
     ("after", "said"), [("before", "which training made it is not known"), ("trained", "its training names no test sets")]
 )
 def test_what_a_compression_costs_must_be_measurable(base, after, said):
-    file = FILE.replace("sensitivity", "rank-energy") + "compress: {rank: 2}\n"
-    (base / "which.yaml").write_text(file.format(before="before", after=after))
+    file = FILE.replace("sensitivity", "rank-energy").format(before="before", after=after)
+    (base / "which.yaml").write_text(f"{file}compress: {{rank: 2}}\n")
 
     with pytest.raises(SpecError) as caught:
         check_sides(load_job(base / "which.yaml", base=base), base)
