@@ -64,6 +64,13 @@ def test_a_file_is_written_and_written_again_but_never_in_the_place_of_anothers(
     assert render(*KUBERAY, *CLAIM, "-o", "no/such/out.yaml") == 2
 
 
+def test_zero_is_a_number_like_others(here, capsys):
+    assert render(*KUBERAY, *CLAIM, "--retries", "0", "--keep", "0") == 0
+
+    _, job = yaml.safe_load_all(capsys.readouterr().out)
+    assert (job["spec"]["backoffLimit"], job["spec"]["ttlSecondsAfterFinished"]) == (0, 0)
+
+
 def test_json_has_the_documents_and_nothing_else_on_stdout(here, capsys):
     assert render(*RAY_UP, "--ami", "ami-0123456789abcdef0", "--efs", "fs-0123abcd:/data", "-o", "c.yaml", "--json") == 0
 

@@ -119,6 +119,49 @@ def test_every_path_of_this_machine_is_found(tmp_path):
     assert Place("variants.two.1.evaluate.sets", "c") in places
 
 
+TASK = """\
+apiVersion: ipt/v1
+kind: task
+name: NAME
+description: Mine.
+stage: downstream
+"""
+
+
+def test_own_tasks_and_the_pairs_that_tasks_name_are_paths_too(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "mine.yaml").write_text(
+        f"{TASK}degradation: {{name: gaussian-noise, sigma: 25}}\n".replace("NAME", "mine")
+    )
+    (tmp_path / "tasks" / "paired.yaml").write_text(
+        f"{TASK}pairs: [pairs/*.tar, 's3://bucket/p.tar']\n".replace("NAME", "paired")
+    )
+    own = Place("tasks", "tasks/mine.yaml", other="")
+
+    places = local_places(loaded(tmp_path, TRAIN | {"tasks": ["denoise", "mine", "paired"]}).job, tmp_path)
+
+    assert [place for place in places if place.key == "tasks"] == [
+        *(own, Place("tasks", "tasks/paired.yaml", other=""), Place("tasks", "pairs/*.tar")),
+    ]
+    variants = {"one": {"tasks": {"mine": 2}}, "two": [{}, {"kind": "finetune", "tasks": ["mine"]}]}
+    analysis = local_places(loaded(tmp_path, ANALYZE | {"variants": variants}).job, tmp_path)
+    for where in ("variants.one.tasks", "variants.two.1.tasks"):
+        assert Place(where, "tasks/mine.yaml", other="") in analysis
+    check_places([own], "/data", "--volume-claim NAME:/path", JOB)  # below the volume, as other relative paths
+    with pytest.raises(SpecError) as raised:
+        check_places([own], None, "--volume-claim NAME:/path", JOB)
+    assert "tasks/mine.yaml" in str(raised.value)
+    assert "s3://" not in str(raised.value)
+
+
+def test_runs_from_which_a_search_begins_are_paths_where_they_are_folders(tmp_path):
+    search = TUNE | {"search": TUNE["search"] | {"prior": ["looked", "elsewhere/looked"]}}
+
+    places = local_places(loaded(tmp_path, search).job, tmp_path)
+
+    assert [place.path for place in places if place.key == "search.prior"] == ["elsewhere/looked"]
+
+
 def test_the_id_of_a_run_is_no_path_unless_a_folder_has_that_name(tmp_path):
     job = loaded(tmp_path, TRAIN | {"start": "first"})
     assert "start" not in keys(job, tmp_path)

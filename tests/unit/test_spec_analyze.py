@@ -138,6 +138,16 @@ def test_one_task_alone_interferes_with_nothing(base):
     assert found == ["job.yaml:14: tasks: one task helps or hurts no other; name at least two"]
 
 
+def test_what_a_compression_costs_is_measured_on_test_sets(base):
+    made = "before: {}\nafter: {evaluate: {sets: []}}\ncompress: {rank: 4}\n"
+    text = text_of("rank-energy").replace(OWN["rank-energy"], made)
+
+    assert problems(base, text) == [
+        "job.yaml:15: evaluate.sets: compress is measured by PSNR on test sets: name at least one",
+    ]
+    assert analysis(base, text.replace("after: {evaluate: {sets: []}}", "after: {}")).compress
+
+
 def test_one_variant_alone_is_compared_with_nothing(base):
     text = f"{HEAD}what: comparison\n{BASE}variants: {{a: {{}}}}\n"
 

@@ -225,14 +225,12 @@ def test_settings_without_effect_are_said(base):
     assert warnings(train(base)) == []
     quiet = train(base, GOOD, "train.mode=mixed", "data.carrier=local")
     assert warnings(quiet) == []
+    assert warnings(train(base, GOOD, "data.carrier=local", "data.cpus=2")) == []  # its processes
 
-    said = warnings(
-        train(base, GOOD, "train.mode=mixed", "model.bias.rank=4", "data.carrier=local", "data.cpus=2", "evaluate={every: 5}")
-    )
+    said = warnings(train(base, GOOD, "train.mode=mixed", "model.bias.rank=4", "evaluate={every: 5}"))
 
     assert [line.split(":")[0] for line in said] == [
         "model.bias is ignored",
-        "data.cpus is ignored",
         "evaluate.every is ignored",
     ]
 

@@ -129,6 +129,32 @@ WRONG_KNOBS = [
 ]
 
 
+ONCE = [
+    ("{mn: 1, max: 8}", ["min: this key is missing", "mn: unknown key 'mn'; did you mean 'min'?"]),
+    ("{min: x, max: 8}", ["min: expected a finite number, found 'x'"]),
+    ("{choices: [1], min: 0}", ["min: unknown key 'min'; known: choices"]),
+    ("{choices: [{a: 1}]}", ["choices.0: expected a number, a word, null or a list, found a mapping"]),
+    ("{choises: [1]}", ["expected {choices: [...]}, {min: ..., max: ...} or {subsets: [...]}, found a mapping"]),
+    ("5", ["expected {choices: [...]}, {min: ..., max: ...} or {subsets: [...]}, found 5"]),
+]
+
+
+@pytest.mark.parametrize(("knob", "said"), ONCE, ids=[knob for knob, _ in ONCE])
+def test_a_mistake_in_a_knob_is_told_once_and_of_the_form_that_was_meant(base, knob, said):
+    found = problems(base, with_knob("train.accumulate", knob))
+
+    assert len(found) == len(said)
+    for problem, words in zip(found, said, strict=True):
+        place = f"job.yaml:16: search.space.train.accumulate{':' if words.startswith('expected {') else '.'}"
+        assert problem.startswith(f"{place}{' ' if place.endswith(':') else ''}{words}")
+
+
+def test_the_search_is_not_repeated_with_its_own_seed(base):
+    (found,) = problems(base, TEXT, "search.repeat=[6, 5]")
+
+    assert found.startswith("--set search.repeat=[6, 5]: search.repeat.1: seed 5 is the search's own")
+
+
 @pytest.mark.parametrize(("knob", "said"), WRONG_KNOBS, ids=[knob for knob, _ in WRONG_KNOBS])
 def test_a_wrong_knob_is_told_with_its_line(base, knob, said):
     found = problems(base, with_knob("train.accumulate", knob))

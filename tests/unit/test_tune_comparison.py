@@ -10,7 +10,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from ipt_platform.errors import SpecError, TrainingError
+from ipt_platform.errors import RefusedError, SpecError, TrainingError
 from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
@@ -89,7 +89,7 @@ def told(folder: Path, numbers: Measured, sets: tuple[str, ...] = ("test",), **c
             }
             write_report(own.report, make_report("rgb-uint8", scores, 50_000, {}, 6, 1.0, 1.0, 0.0))
             outcomes.append(Outcome(member, own))
-    return Analysis(loaded, run, folder, outcomes)
+    return Analysis(loaded, run, folder, outcomes, run.new_attempt())
 
 
 def written(folder: Path, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], str]:
@@ -156,6 +156,27 @@ def test_claims_are_judged_on_the_mean_by_a_paired_test(base):
     means = [[(each["denoise"] + each["deblur"]) / 2 for each in CLEAR[name].values()] for name in ("synchronous", "mixed")]
     assert step["paired"]["p"] == pytest.approx(stats.ttest_rel(means[0], means[1]).pvalue)
     assert "two-stage >= mixed: holds (not lower beyond the noise;" in page
+
+
+def test_what_contradicts_a_claim_is_listed_though_every_step_holds(base):
+    psnr = {"synchronous": (30.0, 30.0, 30.0), "two-stage": (30.0, 30.3, 30.1), "mixed": (30.31, 30.30, 30.32)}
+    numbers = {name: {seed: {"denoise": v, "deblur": v} for seed, v in enumerate(values)} for name, values in psnr.items()}
+
+    report, page = written(base, numbers, claims=["synchronous >= two-stage >= mixed"])
+
+    (judged,) = report["claims"].values()
+    assert [step["outcome"] for step in judged["steps"]] == ["holds", "holds"]
+    assert "synchronous >= mixed: does not hold (lower beyond the noise;" in page
+
+
+def test_an_attempt_that_was_taken_over_writes_nothing(base):
+    analysis = told(base, CLEAR)
+    analysis.run.new_attempt()
+
+    with chdir(base), pytest.raises(RefusedError, match="no longer owns run table"):
+        write_comparison(analysis)
+
+    assert not [*analysis.run.path.glob("report.*"), *analysis.run.path.glob("proposal.yaml")]
 
 
 def test_only_what_is_higher_beyond_the_noise_is_bold(base):

@@ -70,6 +70,15 @@ def test_both_sides_are_trained_for_each_seed_one_after_the_other(base, what):
     assert (plan["jobs"], plan["steps"], plan["at_a_time"]) == (4, 2 * (STEPS + 7), 1)
 
 
+def test_what_its_jobs_make_nothing_of_is_said_once(base):
+    machines = {"gpus_per_worker": 2}
+
+    plan = planned(base, what="comparison", base={**BASE, "cluster": machines}, variants={"one": {}, "two": SHORT})
+
+    assert plan["warnings"] == ["cluster.gpus_per_worker 2: a worker computes on one GPU, the others stand idle"]
+    assert planned(base, what="comparison", base=BASE, variants={"one": {}, "two": SHORT})["warnings"] == []
+
+
 def test_a_side_that_is_named_is_not_trained(base):
     plan = planned(base, what="sensitivity", base=BASE, before="backbone", after=SHORT)
 

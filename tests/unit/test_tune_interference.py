@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.model.groups import matrices_of
-from ipt_platform.tune.interference import compatible, cosine, gradient, predict
+from ipt_platform.observe.storage import create
+from ipt_platform.spec.members import MemberFile
+from ipt_platform.spec.source import Document
+from ipt_platform.train.evaluation import WITHOUT_ERROR
+from ipt_platform.tune.interference import compatible, cosine, gradient, predict, psnr_of, sentence_of
+from ipt_platform.tune.members import Outcome
 from ipt_platform.tune.seeds import Paired, Verdict
 
 TASKS: tuple[str, ...] = ("a", "b", "c", "d")
@@ -191,3 +197,30 @@ def test_values_that_are_all_the_same_have_no_order():
 
     assert (found["rho"], found["p"]) == (None, None)
     assert "6 pairs of tasks are too few" not in found["words"]
+
+
+def test_a_perfect_prediction_is_told_with_its_numbers():
+    pairs = [*combinations(TASKS, 2)]
+    gains = gains_of({pair: number / 10 for number, pair in enumerate(pairs)})
+
+    found = predict(TASKS, gains, {pair: {1: number / 10} for number, pair in enumerate(pairs)})
+
+    assert found["p"] == 0
+    assert sentence_of(found) == "The cosine predicts who helps whom: Spearman +1.00, p = 0, 6 pairs."
+    assert sentence_of(predict(("a", "b"), gains, {("a", "b"): {1: 0.5}})) == "One pair of tasks is too few to say."
+
+
+# Measured
+
+
+def test_a_set_restored_without_any_error_counts_with_a_number(tmp_path):
+    """In reports it is null, as JSON knows no infinity; a task that is perfect everywhere has gains as well."""
+    run = create(tmp_path, "a-s0")
+    run.path.mkdir(exist_ok=True)
+    sets = {
+        name: {"a": {"psnr": psnr, "psnr_input": 20.0, "ssim": 1.0, "n": 1}} for name, psnr in (("one", None), ("two", 40.0))
+    }
+    write_report(run.report, make_report("rgb-uint8", sets, 10, {}, 6, 1.0, 1.0, 0.0))
+    member = MemberFile("a-s0", Document({}, {}, "job.yaml"), 0, "a")
+
+    assert psnr_of([Outcome(member, run)]) == {"a": {"a": {0: (WITHOUT_ERROR + 40.0) / 2}}}

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ipt_platform.errors import RefusedError
 from ipt_platform.evaluate.report import make_report, read_report, write_report
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
@@ -158,7 +159,7 @@ def test_all_files_are_written_and_the_best_job_is_ready_to_be_submitted(base):
     plan = plan_of(base)
     repeats = [repeated(plan, name, seed, 26.0 + seed / 10) for name in ("t002", "t003") for seed in (7, 8)]
 
-    write_outcome(plan, TRIALS, repeats)
+    write_outcome(plan, TRIALS, repeats, plan.run.new_attempt())
 
     files = {path.name for path in plan.run.path.iterdir() if path.is_file()}
     assert files == {"best.yaml", "pareto.png", "report.json", "report.md", "trials.csv"}
@@ -173,6 +174,16 @@ def test_all_files_are_written_and_the_best_job_is_ready_to_be_submitted(base):
     assert rows_of((plan.run.path / "trials.csv").read_text()) == rows_of(csv_of(plan, TRIALS))
 
 
+def test_an_attempt_that_was_taken_over_writes_nothing(base):
+    plan = plan_of(base)
+    stale, _ = plan.run.new_attempt(), plan.run.new_attempt()
+
+    with pytest.raises(RefusedError, match="no longer owns run"):
+        write_outcome(plan, TRIALS, [], stale)
+
+    assert not [*plan.run.path.glob("report.*"), *plan.run.path.glob("best.yaml")]
+
+
 def test_the_best_of_a_search_over_biases_alone_names_its_backbone_as_a_job_does(base):
     text = TEXT.replace("kind: train", "kind: finetune\n  backbone: general").replace(
         "  model: {backbone: iptv2-nano, bias: {rank: 4}}\n", ""
@@ -182,7 +193,7 @@ def test_the_best_of_a_search_over_biases_alone_names_its_backbone_as_a_job_does
     tried = Suggestion("t001", {"bias.rank": 5, "bias.targets": ["qkv"], "train.ema": None}, "tpe")
     trials = [Trial(tried, RunDir(base), "finished", curve={30: 25.0}, steps=30, parameters=9, backbone=99)]
 
-    write_outcome(plan, trials, [])
+    write_outcome(plan, trials, [], plan.run.new_attempt())
 
     best = load_job(plan.run.path / "best.yaml", base=base).job
     assert isinstance(best, FinetuneJob)
@@ -193,7 +204,7 @@ def test_the_best_of_a_search_over_biases_alone_names_its_backbone_as_a_job_does
 def test_a_long_name_is_cut_so_that_the_best_job_has_one(base):
     plan = plan_of(base, text=TEXT.replace("name: search", f"name: {'a' * 63}"))
 
-    write_outcome(plan, TRIALS, [])
+    write_outcome(plan, TRIALS, [], plan.run.new_attempt())
 
     assert load_job(plan.run.path / "best.yaml", base=base).job.name == f"{'a' * 58}-best"
 
@@ -203,7 +214,7 @@ def test_the_report_for_programs(base):
     repeats = [repeated(plan, "t002", 7, 27.5), repeated(plan, "t002", 8, 28.0)]
     repeats += [repeated(plan, "t003", 7, 26.0), repeated(plan, "t003", 8, 26.8)]
 
-    write_outcome(plan, TRIALS, repeats)
+    write_outcome(plan, TRIALS, repeats, plan.run.new_attempt())
 
     report = read_report(plan.run.report)
     assert (report["kind"], report["protocol"]) == ("tune", "rgb-uint8")
@@ -279,7 +290,7 @@ def test_a_plan_is_refused_no_value_that_a_job_can_have(base):
 
 def test_the_report_is_json_that_every_reader_takes(base):
     plan = plan_of(base)
-    write_outcome(plan, TRIALS, [])
+    write_outcome(plan, TRIALS, [], plan.run.new_attempt())
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)

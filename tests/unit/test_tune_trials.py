@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ipt_platform.checkpoint.backbone import write_backbone
+from ipt_platform.errors import RefusedError
 from ipt_platform.evaluate.report import make_report, write_report
 from ipt_platform.model.bias import TaskBias
 from ipt_platform.model.build import build_backbone
@@ -81,24 +82,36 @@ def finish(run: RunDir, attempt: int, psnr: float) -> None:
 
 def test_suggestions_are_read_as_they_were_written(here):
     run = create(here / "runs", "search")
+    attempt = run.new_attempt()
     assert suggestions(run) == []
     made = [TRIED, Suggestion("t002", {"model.bias.rank": 0.1 + 0.2, "x": None, "y": [[1]]}, "prior: a, b")]
     for each in made:
-        suggest(run, each)
+        suggest(run, each, attempt)
 
     assert suggestions(run) == made
 
 
 def test_a_suggestion_that_was_cut_off_while_it_was_written_was_not_made(here):
     run = create(here / "runs", "search")
-    suggest(run, TRIED)
+    attempt = run.new_attempt()
+    suggest(run, TRIED, attempt)
     with (run.path / "trials.jsonl").open("a") as file:
         file.write('{"trial": "t002", "val')
     assert suggestions(run) == [TRIED]
 
-    suggest(run, Suggestion("t002", {}, "tpe"))
+    suggest(run, Suggestion("t002", {}, "tpe"), attempt)
 
     assert [each.trial for each in suggestions(run)] == ["t001", "t002"]
+
+
+def test_an_attempt_that_was_taken_over_suggests_nothing_more(here):
+    run = create(here / "runs", "search")
+    stale, _ = run.new_attempt(), run.new_attempt()
+
+    with pytest.raises(RefusedError, match="no longer owns run search"):
+        suggest(run, TRIED, stale)
+
+    assert suggestions(run) == []
 
 
 def test_a_finished_trial(here):
@@ -284,8 +297,9 @@ def test_sizes_draw_nothing(here):
 
 def test_all_trials_of_a_search_are_read_in_the_order_of_their_suggestions(here):
     run = create(here / "runs", "search")
+    attempt = run.new_attempt()
     for number in (1, 2, 3):
-        suggest(run, Suggestion(f"t00{number}", {"model.bias.rank": number}, "tpe"))
+        suggest(run, Suggestion(f"t00{number}", {"model.bias.rank": number}, "tpe"), attempt)
     finish(create(run.members, "t001"), begun(create(run.members, "t001"), (30, 25.0)), 25.0)
     append_event(create(run.members, "t002"), "failed", 0, reason="no")
 

@@ -115,6 +115,21 @@ def test_what_cannot_be_compared_is_told_with_the_line_that_names_it(base, befor
     assert problem.file == str(base / "which.yaml")
 
 
+@pytest.mark.parametrize(
+    ("after", "said"), [("before", "which training made it is not known"), ("trained", "its training names no test sets")]
+)
+def test_what_a_compression_costs_must_be_measurable(base, after, said):
+    file = FILE.replace("sensitivity", "rank-energy").format(before="before", after=after)
+    (base / "which.yaml").write_text(f"{file}compress: {{rank: 2}}\n")
+
+    with pytest.raises(SpecError) as caught:
+        check_sides(load_job(base / "which.yaml", base=base), base)
+
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.path) == (7, "compress")
+    assert problem.message == f"{after}: {said}, so nothing can be measured; leave compress out"
+
+
 def test_all_that_is_wrong_is_told_at_once(base):
     with pytest.raises(SpecError) as caught:
         check_sides(loaded(base, "befor", "mixed", "deblur"), base)

@@ -87,7 +87,7 @@ def render(
     as_json: Json = False,
 ) -> None:
     """Write a job as manifests for a cluster: a RayJob of KubeRay, or a cluster file for `ray up` on AWS."""
-    given = {name: value for name, value in locals().items() if value not in (None, False)}
+    given = {name: value for name, value in locals().items() if value is not None and value is not False}
     # these import torch, which takes seconds
     from ipt_platform.cluster.render.manifest import render_manifest, write_manifest
     from ipt_platform.cluster.submit import new_run_id

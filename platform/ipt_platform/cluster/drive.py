@@ -81,7 +81,7 @@ def _tell_failure(link: Link, error: Exception) -> None:
 
 
 def _drive(link: Link, run: RunDir, base: Path, leader: Process, folder: Path | None) -> None:
-    loaded = load_job(run.job, base=base)
+    loaded = load_job(run.job, base=base, tasks=run.tasks)
     job = loaded.job
     if isinstance(job, EvaluateJob):
         from ipt_platform.cluster.measure import measure

@@ -23,6 +23,7 @@ from ipt_platform.errors import IptError
 from ipt_platform.observe.listen import Listen
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.teller import Report
+from ipt_platform.spec.secret import read_secret
 from ipt_platform.train.exporting import NAME, NAMESPACE
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ STORAGES = 16
 
 PATIENCE = 60.0
 """Seconds for it to start, before the log says that it did not."""
-from ipt_platform.spec.secret import read_secret
 
 
 class Exporter:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 import requests
 from ray._private.runtime_env import packaging
 from ray.dashboard.modules import dashboard_sdk
@@ -201,11 +200,6 @@ def _as_given() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-def client_version() -> str:
-    """Of the Ray of this machine."""
-    return ray.__version__
 
 
 def _submission(details: Any) -> Submission:

@@ -38,7 +38,7 @@ from ipt_platform.spec.load import LoadedJob, job_diff, load_job
 from ipt_platform.spec.overrides import ABSENT, value_at
 from ipt_platform.spec.registered import FOLDER, registered_names
 from ipt_platform.track.trackers import keep_tracking
-from ipt_platform.train.given import begin_run, copy_records, keep_records, keeper, tell_created
+from ipt_platform.train.given import begin_run, copy_records, keep_tasks, keeper, tell_created
 
 Watch = Callable[[Callable[[float], bool]], None]
 """Shows a run until the function it is given, called with seconds to wait, says that it is over."""
@@ -75,7 +75,8 @@ def load_for(target: Target | None, job_file: Path | str, overrides: Sequence[st
 def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
     """The folder of a run with its resolved job: a new one, or the one with this id if the job is the same.
 
-    It also gets the records of registered tasks and, for a finetune, its backbone, or what restores, before anything can start.
+    It also gets the records of registered tasks, the user's own task files and, for a finetune, its backbone, or what restores,
+    before anything can start.
 
     Raises:
         RefusedError: the run was started with another job (the difference is named), or is running now; or somebody else gives
@@ -90,10 +91,10 @@ def prepare_run(loaded: LoadedJob, run_id: str | None, base: Path) -> RunDir:
         keep_own = _keeper(loaded, run, base)
         run = create(job.storage, name)
         if not run.job.exists():
-            _keep_records(job, run, base)
+            _keep_tasks(job, run, base)
             begin_run(job, run, keep_own)
             return run
-    changes = job_diff(load_job(run.job).job, job)
+    changes = job_diff(load_job(run.job, tasks=run.tasks).job, job)
     if changes:
         listed = "\n".join(f"  {change}" for change in changes)
         raise RefusedError(
@@ -127,7 +128,7 @@ def resume_run(run: RunDir, base: Path) -> AnyJob:
         raise NotFoundError(f"run {run.id} has no {run.job.name}: give its job with `ipt-platform submit JOB --run {run.id}`")
     _refuse_running(run)
     run.fetch()
-    loaded = load_job(run.job, base=base)
+    loaded = load_job(run.job, base=base, tasks=run.tasks)
     with _storage(run.path):
         _keeper(loaded, run, base)(run)
         tell_created(loaded.job, run)
@@ -198,10 +199,10 @@ def _keeper(loaded: LoadedJob, run: RunDir, base: Path) -> Callable[[RunDir], No
     return keeper(loaded, run, base)
 
 
-def _keep_records(job: AnyJob, run: RunDir, base: Path) -> None:
-    """Keep the records of registered tasks; those of the jobs of a compound one where these look for them."""
-    if isinstance(job, LearningJob):
-        keep_records(job, run, base)
+def _keep_tasks(job: AnyJob, run: RunDir, base: Path) -> None:
+    """Keep the tasks of a job; of a compound one the records of registered tasks, where its jobs look for them."""
+    if isinstance(job, LearningJob | EvaluateJob):
+        keep_tasks(job, run, base)
     elif isinstance(job, CompoundJob):
         registered = base / job.storage / FOLDER
         copy_records(registered_names(registered), registered, run.members / FOLDER)

@@ -17,7 +17,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import find_run
 from ipt_platform.restore.tiles import restore_array
 from ipt_platform.spec.job import JOB, EvaluateJob, LearningJob
-from ipt_platform.spec.registered import FOLDER, find_registered
+from ipt_platform.spec.registered import FOLDER, find_registered, kept_file
 from ipt_platform.spec.source import load_yaml
 from ipt_platform.spec.task import load_task, owned_file, task_names
 from ipt_platform.storage.paths import AnyPath
@@ -78,7 +78,7 @@ def upscale_of(checkpoint: Path, task: str) -> int:
         SpecError: the run's job or the task's file is none, or the task does not take its parameters.
     """
     registered = registered_for(checkpoint, None)
-    known = find_registered(registered, task) if registered else None
+    known = registered and (find_registered(registered, task) or kept_file(registered, task).is_file())
     if not known and task not in task_names() and not owned_file(task):
         return 1
     spec = load_task(task, registered=registered)
@@ -96,7 +96,7 @@ def upscale_of(checkpoint: Path, task: str) -> int:
 
 
 def registered_for(checkpoint: Path, storage: str | None) -> Path | None:
-    """Where the registered tasks of a checkpoint are: the records that its run keeps, else those of a storage."""
+    """Where the registered tasks of a checkpoint are: those that its run keeps, else those of a storage."""
     own = RunDir(checkpoint.parent.parent).tasks
     return own if own.is_dir() else Path(storage, FOLDER) if storage and "://" not in storage else None
 

@@ -1,16 +1,44 @@
 """`kind: analyze`: what an analysis compares, and what of it is checked against the paper."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from ipt_platform.spec.base import Many, Name, Spec, Text
+from ipt_platform.spec.base import Many, Name, Number, Spec, Text
 from ipt_platform.spec.compound import JobPart
 
 What = Literal["sensitivity", "rank-energy", "interference", "comparison"]
 Steps = Annotated[list[JobPart], Len(1)]
-Number = int | float
+PART, STEPS = "part of a job", "list of parts"
+"""Which form a variant has; pydantic makes it part of where an error is."""
+
+
+def _form(value: Any) -> str | None:
+    return PART if isinstance(value, Mapping) else STEPS if isinstance(value, list) else None
+
+
+Variant = Annotated[
+    Annotated[JobPart, Tag(PART)] | Annotated[Steps, Tag(STEPS)],
+    Discriminator(
+        _form, custom_error_type="variant", custom_error_message="expected a part of a job file, or a list of such parts"
+    ),
+]
+
+NAMED = "name of weights"
+
+
+def _side(value: Any) -> str | None:
+    return PART if isinstance(value, Mapping) else NAMED if isinstance(value, str) else None
+
+
+Side = Annotated[
+    Annotated[Text, Tag(NAMED)] | Annotated[JobPart, Tag(PART)],
+    Discriminator(
+        _side, custom_error_type="side", custom_error_message="expected the name of a run or a folder, or a part of a job file"
+    ),
+]
 
 
 class TransplantSpec(Spec):

@@ -34,11 +34,21 @@ Texts = Annotated[
 ]
 
 
-def _finite(value: Any) -> Any:
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"expected a finite number, found {str(value).lower() if isinstance(value, bool) else repr(value)}")
+    return value
+
+
+# A whole number stays one; said in one sentence, where the union of both would say what it is not twice.
+Number = Annotated[int | float, BeforeValidator(_number, json_schema_input_type=int | float)]
+
+
+def finite(value: Any) -> Any:
     """What may stand in a field of any type: `allow_inf_nan` does not reach into it, and JSON has no such numbers."""
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     for each in inner:
-        _finite(each)
+        finite(each)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"found {value}, expected a finite number")
     return value
@@ -51,7 +61,7 @@ def _not_the_family(params: dict[str, Any]) -> dict[str, Any]:
 
 
 # Parameters that replace some of a task's own; the degradation itself judges their names and ranges.
-Replacements = Annotated[dict[str, Any], AfterValidator(_finite), AfterValidator(_not_the_family)]
+Replacements = Annotated[dict[str, Any], AfterValidator(finite), AfterValidator(_not_the_family)]
 
 
 def named(value: Any) -> Any:

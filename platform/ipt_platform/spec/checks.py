@@ -15,7 +15,7 @@ from ipt_platform.errors import Problem, SpecError
 from ipt_platform.spec.dataset import find_shards, resolve_set
 from ipt_platform.spec.job import AnalyzeJob, AnyJob, EvaluateJob, FinetuneJob, RestoreJob, TrainJob, TuneJob
 from ipt_platform.spec.machine_checks import check_gpus, check_sharding
-from ipt_platform.spec.parts import BiasSpec, DataSpec, Stage, TaskProbe, TaskUse
+from ipt_platform.spec.parts import BiasSpec, Stage, TaskProbe, TaskUse
 from ipt_platform.spec.recipe import problems_of_params
 from ipt_platform.spec.registered import FOLDER
 from ipt_platform.spec.restore_checks import check_input, check_output, check_rules, check_tiling
@@ -79,8 +79,6 @@ def warnings(job: AnyJob) -> list[str]:
     said = []
     if isinstance(job, TrainJob) and job.train.mode == "mixed" and job.model.bias != BiasSpec():
         said.append("model.bias is ignored: train.mode mixed trains a plain backbone without task biases")
-    if job.data.carrier == "local" and job.data.cpus != DataSpec.model_fields["cpus"].default:
-        said.append("data.cpus is ignored: data.carrier local uses threads inside the worker")
     if job.cluster.gpus_per_worker > 1:
         said.append(
             f"cluster.gpus_per_worker {job.cluster.gpus_per_worker:g}: a worker computes on one GPU, the others stand idle"
@@ -132,7 +130,9 @@ def _task(document: Document, base: Path, name: str, params: dict[str, Any], *, 
 
 
 def _registered(document: Document, base: Path) -> Path | None:
-    """Where the tasks are that are registered in the storage of a job."""
+    """Where the tasks are that are registered in the storage of a job, or that its run keeps."""
+    if document.tasks:
+        return document.tasks
     storage = document.value.get("storage", "runs")
     return base / storage / FOLDER if isinstance(storage, str) and "://" not in storage else None
 

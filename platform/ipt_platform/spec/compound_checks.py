@@ -55,16 +55,19 @@ def _analyze(document: Document, wrong: Collection[Any], outer: Path, check: Che
                 yield chain[-1].document.problem(("evaluate", "sets"), message)
             if isinstance(value.get("after"), dict):
                 yield from _of_after(document, chain[-1].document.value)
+                if value.get("compress") is not None and not _at(chain[-1].document.value, "evaluate", "sets"):
+                    message = "compress is measured by PSNR on test sets: name at least one"
+                    yield chain[-1].document.problem(("evaluate", "sets"), message)
 
 
 def _of_after(document: Document, after: dict[str, Any]) -> Iterator[Problem]:
     """What an analysis wants to know of tasks that the training after which it looks does not have."""
-    tasks = [*(after.get("tasks") or ())]
+    tasks = [name for name in _items(after.get("tasks")) if isinstance(name, str)]
     task = document.value.get("task")
     if task is not None and (task not in tasks or _at(after, "train", "mode") == "mixed"):
         message = f"the training of `after` has no bias for '{task}'; it trains {', '.join(tasks)}, and has biases where it is "
         yield document.problem(("task",), f"{message}synchronous")
-    for position, name in enumerate(_at(document.value, "transplant", "tasks") or ()):
+    for position, name in enumerate(_items(_at(document.value, "transplant", "tasks"))):
         if name not in tasks:
             message = f"'{name}' is no task of the training of `after`: {', '.join(tasks)}"
             yield document.problem(("transplant", "tasks", position), message)
@@ -75,6 +78,11 @@ def _at(value: Any, *path: str) -> Any:
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
+
+
+def _items(value: Any) -> list[Any]:
+    """The items of a list or the keys of a mapping; of anything else, which the schema refuses, none."""
+    return [*value] if isinstance(value, list | dict) else []
 
 
 def _claims(document: Document) -> Iterator[Problem]:
@@ -91,6 +99,8 @@ def _claims(document: Document) -> Iterator[Problem]:
 
 
 def _tune(document: Document, wrong: Collection[Any], outer: Path, check: CheckMember) -> Iterator[Problem]:
+    if not {"search", "seed"} & {*wrong}:
+        yield from _repeats(document)
     if {"base", "seed"} & {*wrong} or "base" not in document.value:
         return
     seed = document.value.get("seed", 0)
@@ -114,6 +124,15 @@ def _tune(document: Document, wrong: Collection[Any], outer: Path, check: CheckM
                 yield from found
                 break
     yield from _reports(document)
+
+
+def _repeats(document: Document) -> Iterator[Problem]:
+    """Whether a repetition would be the search's own training once more."""
+    seed = document.value.get("seed", 0)
+    for position, other in enumerate(_at(document.value, "search", "repeat") or ()):
+        if other == seed:
+            message = f"seed {seed} is the search's own, with which every trial is trained; name further seeds"
+            yield document.problem(("search", "repeat", position), message)
 
 
 def _extremes(knob: dict[str, Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from annotated_types import Len
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
 from ipt_platform.errors import UsageError
-from ipt_platform.spec.analyze import PaperSpec, Steps, TransplantSpec, What
+from ipt_platform.spec.analyze import PaperSpec, Side, TransplantSpec, Variant, What
 from ipt_platform.spec.base import Many, Name, Spec, Text, named, weighted
 from ipt_platform.spec.compound import ConcurrencySpec, JobPart, ScalesSpec, Seeds
 from ipt_platform.spec.parts import (
@@ -222,12 +222,12 @@ class AnalyzeJob(_CompoundBase):
     base: JobPart | None = Field(
         default=None, description="What the jobs of this analysis share, as a job file without name, storage and seed."
     )
-    before: Text | JobPart | None = Field(
+    before: Side | None = Field(
         default=None,
         description="sensitivity, rank-energy: the backbone before: a run, a checkpoint or a backbone pack; or a part of a "
         "training job, laid over `base`, that makes it.",
     )
-    after: Text | JobPart | None = Field(
+    after: Side | None = Field(
         default=None,
         description="sensitivity, rank-energy: the backbone after; or a part of a training job, laid over `base`, that "
         "finetunes all weights of `before`.",
@@ -251,7 +251,7 @@ class AnalyzeJob(_CompoundBase):
         "on the test sets of `base`; null: none.",
     )
     tasks: TaskUses | None = Field(default=None, description="interference: the tasks, at least two.")
-    variants: Annotated[dict[Name, JobPart | Steps], Len(2)] | None = Field(
+    variants: Annotated[dict[Name, Variant], Len(2)] | None = Field(
         default=None,
         description="comparison: by name what is laid over `base`; a list is a chain of jobs, each of which begins with the "
         "weights of the one before.",

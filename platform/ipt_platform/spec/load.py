@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,13 @@ class LoadedJob:
     document: Document
 
 
-def load_job(path: Path | str, overrides: Sequence[str] = (), base: Path = Path(), data_here: bool = True) -> LoadedJob:
+def load_job(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    base: Path = Path(),
+    data_here: bool = True,
+    tasks: Path | None = None,
+) -> LoadedJob:
     """Read, override and check a job file.
 
     Args:
@@ -43,6 +49,7 @@ def load_job(path: Path | str, overrides: Sequence[str] = (), base: Path = Path(
         overrides: `KEY=VALUE` texts of `--set`, applied in order.
         base: What relative paths in the job are relative to: the directory the command runs in.
         data_here: Whether to look for the data that the job reads, which need not lie on this machine.
+        tasks: Of a run's own job: the folder with the tasks that the run keeps, which come before all others.
 
     Raises:
         NotFoundError: No such file.
@@ -50,7 +57,7 @@ def load_job(path: Path | str, overrides: Sequence[str] = (), base: Path = Path(
         SpecError: The job is wrong: YAML, schema or meaning; carries every problem with its line.
     """
     try:
-        document = apply_overrides(load_yaml(path), overrides)
+        document = replace(apply_overrides(load_yaml(path), overrides), tasks=tasks)
     except MisreadError as misread:
         raise SpecError([*misread.problems, *_further_problems(misread, base, data_here)]) from misread
     return loaded_job(document, base, data_here)
@@ -112,11 +119,11 @@ def _with_tasks(document: Document) -> Document:
             places = {("task",): (*places[("task",)], ("tasks", 0, "task"))}
         case _:
             return document
-    return Document(
-        {("tasks" if key == "task" else key): tasks if key == "task" else each for key, each in value.items()},
-        {new: line for path, line in document.lines.items() for new in places.get(path, (path,))},
-        document.file,
-        {new: text for path, text in document.overrides.items() for new in places.get(path, (path,))},
+    return replace(
+        document,
+        value={("tasks" if key == "task" else key): tasks if key == "task" else each for key, each in value.items()},
+        lines={new: line for path, line in document.lines.items() for new in places.get(path, (path,))},
+        overrides={new: text for path, text in document.overrides.items() for new in places.get(path, (path,))},
     )
 
 

@@ -4,6 +4,7 @@ Each is an ordinary job; `storage` is the folder of their runs, and its name, wh
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -115,7 +116,7 @@ def _given(name: str, storage: str, seed: int) -> dict[str, Any]:
 
 
 def _base(document: Document) -> tuple[KeyPath, ...]:
-    return (("base",),) if document.value.get("base") else ()
+    return (("base",),) if document.value.get("base") is not None else ()
 
 
 def _before_and_after(document: Document, storage: str, seed: int) -> list[Chain]:
@@ -190,7 +191,8 @@ def _of_tasks(
     given = _given(f"{name}-s{seed}", storage, seed) | {"tasks": dict(tasks), **more}
     made = part_document(document, *_base(document), given=given)
     if more:
-        put(made.value, ("train", "mode"), "synchronous")
+        with suppress(TypeError):  # `train` is no mapping, which the check of this job says
+            put(made.value, ("train", "mode"), "synchronous")
     lines = {path: line for path, line in made.lines.items() if path[:1] != ("tasks",)} | _task_lines(document)
     return (MemberFile(given["name"], replace(made, lines=lines), seed, role),)
 

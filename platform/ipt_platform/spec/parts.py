@@ -153,7 +153,13 @@ class DataSpec(Spec):
         description="Share of samples that may be unusable (counted, named, replaced) before the run fails.",
     )
     prefetch: int = Field(default=4, ge=1, le=1024, description="Steps of data prepared ahead of training.")
-    cpus: float = Field(default=0.5, ge=0, le=1024, description="CPU cores reserved for the stream of each worker.")
+    cpus: float = Field(
+        default=0.5,
+        ge=0,
+        le=1024,
+        description="CPU cores for the stream of each worker, which has a process for each whole one, at least one; with "
+        "carrier ray they are reserved.",
+    )
     s3_cache_mb: int = Field(
         default=128,
         ge=0,

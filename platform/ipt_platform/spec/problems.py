@@ -8,9 +8,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ipt_platform.errors import Problem
+from ipt_platform.spec import tune
+from ipt_platform.spec.analyze import NAMED, PART, STEPS
 from ipt_platform.spec.source import Document, KeyPath
 from ipt_platform.spec.words import did_you_mean
-from ipt_platform.spec.workers import COUNT, RANGE
+from ipt_platform.spec.workers import COUNT, RANGE, ElasticSpec
+
+# What pydantic puts into a location where a value has one of several forms, and the model of that form, if it is one.
+FORMS: dict[Any, type[BaseModel] | None] = {COUNT: None, RANGE: ElasticSpec, NAMED: None, PART: None, STEPS: None, **tune.FORMS}
 
 # pydantic's error type to what was expected; {..} are the bounds that pydantic passes along.
 EXPECTED = {
@@ -54,7 +59,7 @@ def problems_of(
 
     def place(loc: KeyPath) -> tuple[KeyPath, type[BaseModel] | None, KeyPath]:
         own = _place(loc, tagged)
-        return prefix + own, model, own
+        return prefix + tuple(part for part in own if part not in FORMS), model, own
 
     return told(error, document, place)
 
@@ -95,7 +100,7 @@ def shown(value: Any) -> str:
 
 
 def _place(loc: tuple[int | str, ...], tagged: bool) -> KeyPath:
-    place = tuple(part for part in (loc[1:] if tagged else loc) if part not in (COUNT, RANGE))
+    place = loc[1:] if tagged else loc
     return place[:-1] if place and place[-1] == "[key]" else place
 
 
@@ -152,7 +157,9 @@ def model_at(model: type[BaseModel] | None, place: KeyPath) -> type[BaseModel] |
     for part in place:
         if model is None:
             return None
-        if isinstance(part, str) and part in model.model_fields:
+        if part in FORMS:
+            model = FORMS[part]
+        elif isinstance(part, str) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation)
         # Anything else is a key or position in a container of models, which `_model_in` has already looked into.
     return model

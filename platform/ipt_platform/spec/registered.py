@@ -1,9 +1,10 @@
 """Registered tasks where jobs look for them: the newest record of a task, from the files of a registry or of a run.
 
     <folder>/<name>/<version>/task.json, COMMIT      as `registry.catalogue` explains them
+    <folder>/<name>.yaml                             of a run alone: the user's own task file, where the task is not registered
 
-A run keeps such a folder of its own, with the records that its job was given with; so a task that is registered anew changes
-nothing under a run.
+A run keeps such a folder of its own, with the records and files that its job was given with; so a task that is registered anew,
+or a file that is changed, changes nothing under a run, and a cluster needs no folder with task files.
 """
 
 import hashlib
@@ -44,6 +45,11 @@ def find_registered(folder: Path, name: str) -> Registered | None:
         return None
     numbers = [int(path.name) for path in place.iterdir() if _VERSION.fullmatch(path.name) and (path / COMMIT).is_file()]
     return Registered(max(numbers), place / str(max(numbers))) if numbers else None
+
+
+def kept_file(folder: Path, name: str) -> Path:
+    """Where a run keeps the user's own file of a task that is not registered."""
+    return folder / f"{name}.yaml"
 
 
 def registered_names(folder: Path) -> list[str]:

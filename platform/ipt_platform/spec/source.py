@@ -43,12 +43,14 @@ class Document:
         lines: Key path to line (1-based): of the key in a mapping, of the item in a list, of the file at ().
         file: How problems name the file.
         overrides: Key paths that were set on the command line, with the text that set them.
+        tasks: Of a run's own job: the folder with the tasks that the run keeps (`spec.registered`).
     """
 
     value: Any
     lines: Mapping[KeyPath, int]
     file: str
     overrides: Mapping[KeyPath, str] = field(default_factory=dict)
+    tasks: Path | None = None
 
     def problem(self, path: KeyPath, message: str) -> Problem:
         """A problem at `path`, located at the nearest enclosing value that the file (or the command line) wrote."""

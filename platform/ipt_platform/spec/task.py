@@ -14,7 +14,7 @@ from ipt_platform.spec.base import Many, Name, Replacements, Spec, Text, Texts
 from ipt_platform.spec.gates import Gate, GateText, parse_gate
 from ipt_platform.spec.problems import problems_of, shown
 from ipt_platform.spec.recipe import problems_in, problems_of_params, with_params
-from ipt_platform.spec.registered import find_registered, registered_document, registered_names
+from ipt_platform.spec.registered import find_registered, kept_file, registered_document, registered_names
 from ipt_platform.spec.source import Document, load_yaml, parse_yaml
 from ipt_platform.spec.words import Protocol, TaskStage, did_you_mean
 
@@ -131,12 +131,13 @@ def owned_file(name: str, base: Path = Path()) -> Path | None:
 
 
 def load_task(name: str, base: Path = Path(), registered: Path | None = None) -> TaskSpec:
-    """The task called `name`: as it was registered last, else one that ships, or the user's `tasks/NAME.yaml`.
+    """The task called `name`: as it was registered last or as a run keeps it, else one that ships, or the user's
+    `tasks/NAME.yaml`.
 
     Args:
         name: What jobs call it.
         base: What `tasks/` is relative to: the directory the command runs in.
-        registered: Folder of registered tasks (`spec.registered`), if there may be some.
+        registered: Folder of registered tasks, or of those that a run keeps (`spec.registered`), if there may be some.
 
     Raises:
         SpecError: No such task, its file is wrong, or two have the name.
@@ -153,6 +154,8 @@ def _document(name: str, base: Path, registered: Path | None) -> Document:
     """The file of a task."""
     if registered and (found := find_registered(registered, name)):
         return registered_document(found)
+    if registered and (kept := kept_file(registered, name)).is_file():
+        return load_yaml(kept)
     own, ships = owned_file(name, base), name in task_names()
     if ships and own:
         raise SpecError([Problem(f"'{name}' is a task that ships with the platform; give yours another name", file=str(own))])

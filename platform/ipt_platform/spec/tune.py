@@ -1,11 +1,12 @@
 """`kind: tune`: the knobs of a search, how values are tried, and when a trial is stopped."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from ipt_platform.spec.base import Many, Spec, Text
+from ipt_platform.spec.base import Many, Number, Spec, Text, finite
 from ipt_platform.spec.compound import Seeds
 from ipt_platform.spec.words import LayerGroup
 
@@ -13,17 +14,26 @@ INERT = ("pbt", "pb2", "pbt-replay", "hyperband-bohb")
 Value = bool | int | float | str | None
 
 
+def _choice(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        raise ValueError("expected a number, a word, null or a list, found a mapping")
+    return finite(value)
+
+
+Choice = Annotated[Value | list[Any], BeforeValidator(_choice, json_schema_input_type=Value | list[Any])]
+
+
 class ChoicesKnob(Spec):
     """A knob with some values."""
 
-    choices: Many[Value | list[Any]] = Field(min_length=1, description="The values: numbers, words or lists.")
+    choices: Many[Choice] = Field(min_length=1, description="The values: numbers, words or lists.")
 
 
 class RangeKnob(Spec):
     """A knob with every number between two."""
 
-    min: int | float = Field(description="Smallest value; whole numbers are drawn where both ends are whole.")
-    max: int | float = Field(description="Largest value.")
+    min: Number = Field(description="Smallest value; whole numbers are drawn where both ends are whole.")
+    max: Number = Field(description="Largest value.")
     log: bool = Field(default=False, description="Whether every power of ten gets as many values as the next.")
 
     @model_validator(mode="after")
@@ -50,7 +60,28 @@ class SubsetsKnob(Spec):
         return self
 
 
-Knob = ChoicesKnob | RangeKnob | SubsetsKnob
+FORMS: dict[str, type[Spec]] = {"knob of choices": ChoicesKnob, "knob of subsets": SubsetsKnob, "knob of a range": RangeKnob}
+"""The forms of a knob; pydantic makes them part of where an error is."""
+
+
+def _form(value: Any) -> str | None:
+    """The form that was meant: the first of which some key is there."""
+    if not isinstance(value, Mapping):
+        return next((form for form, kind in FORMS.items() if isinstance(value, kind)), None)
+    return next((form for form, kind in FORMS.items() if kind.model_fields.keys() & value.keys()), None)
+
+
+Knob = ChoicesKnob | SubsetsKnob | RangeKnob
+OneKnob = Annotated[
+    Annotated[ChoicesKnob, Tag("knob of choices")]
+    | Annotated[SubsetsKnob, Tag("knob of subsets")]
+    | Annotated[RangeKnob, Tag("knob of a range")],
+    Discriminator(
+        _form,
+        custom_error_type="knob",
+        custom_error_message="expected {choices: [...]}, {min: ..., max: ...} or {subsets: [...]}",
+    ),
+]
 
 
 def _active(scheduler: Any) -> Any:
@@ -65,7 +96,7 @@ def _active(scheduler: Any) -> Any:
 class SearchSpec(Spec):
     """What is searched, and how."""
 
-    space: Annotated[dict[Text, Knob], Len(1)] = Field(
+    space: Annotated[dict[Text, OneKnob], Len(1)] = Field(
         description="Knobs, by the dotted path of what they set in `base`: {bias.rank: {choices: [4, 8, 16]}, "
         "train.optimizer.bias_lr: {min: 1.0e-4, max: 1.0e-2, log: true}, bias.targets: {subsets: [qkv, proj, ffn]}, "
         "tasks.denoise.weight: {choices: [1, 2]}}; of a training job's bias model.bias.rank and so on."

@@ -1,7 +1,7 @@
 """What a job names beyond its file, found when it is given and kept in its run, so that nothing can change or vanish under it.
 
-The records of registered tasks, the frozen backbone of a finetune and the bias that it begins from, the weights with which a
-training begins.
+The records of registered tasks and the user's own task files, the frozen backbone of a finetune and the bias that it begins
+from, the weights with which a training begins.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,18 +11,25 @@ from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.summary import publish
-from ipt_platform.spec.job import AnyJob, FinetuneJob, LearningJob, TrainJob
+from ipt_platform.spec.job import AnyJob, EvaluateJob, FinetuneJob, LearningJob, TrainJob
 from ipt_platform.spec.load import LoadedJob, dump_job
-from ipt_platform.spec.registered import COMMIT, FOLDER, RECORD, find_registered
+from ipt_platform.spec.registered import COMMIT, FOLDER, RECORD, find_registered, kept_file
+from ipt_platform.spec.task import owned_file
 
 
-def keep_records(job: LearningJob, run: RunDir, base: Path) -> None:
-    """Copy the newest record of each registered task of a job into its run, unless it has one already.
+def keep_tasks(job: LearningJob | EvaluateJob, run: RunDir, base: Path) -> None:
+    """Copy the newest record of each registered task of a job into its run, and the user's own file of each that is not
+    registered, unless it has one already.
 
     Raises:
         OSError: the disk is full or refuses.
     """
     copy_records(job.tasks, base / job.storage / FOLDER, run.tasks)
+    for name in job.tasks:
+        kept, own = kept_file(run.tasks, name), owned_file(name, base)
+        if own and not find_registered(run.tasks, name) and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(kept, own.read_bytes())
 
 
 def copy_records(names: Iterable[str], registered: Path, folder: Path) -> None:

@@ -56,6 +56,12 @@ def resolve_plan(job: EvaluateJob | RestoreJob | LearningJob, base: Path = Path(
         tasks = [frozen_task(name, use.params, base, registered) for name, use in job.tasks.items()]
         sets = _sets(job.sets, base, tasks)
         return head | {"checkpoint": job.checkpoint, "tasks": list(job.tasks), "protocol": job.protocol, "sets": sets}
+    tasks = [frozen_task(name, base=base, registered=registered) for name in job.tasks]
+    return head | _model(job, base) | _data(job, base, registered) | {"sets": _sets(job.evaluate.sets, base, tasks)}
+
+
+def _data(job: LearningJob, base: Path, registered: Path) -> dict[str, Any]:
+    """What is drawn from which shards and pairs, and how it is shared among workers."""
     shards = _shards(find_shards(job.data.shards, base)) if job.data.shards else []
     images = sum(shard["images"] for shard in shards)
     stages = plan_stages(job)
@@ -66,23 +72,18 @@ def resolve_plan(job: EvaluateJob | RestoreJob | LearningJob, base: Path = Path(
             found = open_pairs(name, patterns, base, registered=registered)
             shards_of = _shards(find_shards(patterns, base))
             pairs[name] = {"shards": shards_of, "images": found.pairs, "epochs": round(samples / found.images, 2)}
-    return (
-        head
-        | _model(job, base)
-        | {
-            "steps": sum(stage["steps"] for stage in stages),
-            "samples": samples,
-            "crops": sum(stage["steps"] * stage["crops"] for stage in stages),
-            "epochs": round(samples / images, 2) if images else 0.0,
-            "stages": stages,
-            "workers": most(job.cluster.workers),
-            "possible_workers": list(counts_of(job)),
-            "shards": shards,
-            "images": images,
-            "pairs": pairs,
-            "sets": _sets(job.evaluate.sets, base, [frozen_task(name, base=base, registered=registered) for name in job.tasks]),
-        }
-    )
+    return {
+        "steps": sum(stage["steps"] for stage in stages),
+        "samples": samples,
+        "crops": sum(stage["steps"] * stage["crops"] for stage in stages),
+        "epochs": round(samples / images, 2) if images else 0.0,
+        "stages": stages,
+        "workers": most(job.cluster.workers),
+        "possible_workers": list(counts_of(job)),
+        "shards": shards,
+        "images": images,
+        "pairs": pairs,
+    }
 
 
 def plan_stages(job: LearningJob) -> list[dict[str, Any]]:

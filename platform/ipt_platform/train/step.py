@@ -16,8 +16,6 @@ from ipt_platform.train.sharding import ShardedModel
 from ipt_platform.train.state import TrainState, update_average
 from ipt_platform.train.watch import watch_of
 
-Forward = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-
 
 @dataclass(frozen=True)
 class StepSettings:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,12 +31,14 @@ class Analysis:
         run: its run.
         base: what relative paths are relative to.
         outcomes: what became of its jobs.
+        attempt: the attempt that writes what they say.
     """
 
     loaded: LoadedJob
     run: RunDir
     base: Path
     outcomes: Sequence[Outcome]
+    attempt: int
 
     @property
     def job(self) -> AnalyzeJob:
@@ -53,6 +55,10 @@ class Analysis:
     def seeds(self) -> list[int]:
         """The seeds with which it was repeated."""
         return seeds_of(self.document.value)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """What is made final stands in `with analysis.writing():`; RefusedError if another attempt has taken the run over."""
+        return self.run.fence(self.attempt)()
 
     def all_finished(self) -> None:
         """Raise if one of its jobs failed.
@@ -103,7 +109,7 @@ def analyze(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, 
             room = at_a_time_there(_largest(chains, base), job.cluster.max_concurrent)
         train = partial(run_training, base=base, leader=whole.leader, part_of=job.name)
         outcomes = Crew(whole, train, room).work(chains) if chains else []
-        write(Analysis(loaded, run, base, outcomes))
+        write(Analysis(loaded, run, base, outcomes, whole.attempt))
         whole.count(max(1, total))
 
 

@@ -23,6 +23,7 @@ def write_comparison(analysis: Analysis) -> None:
 
     Raises:
         TrainingError: no variant came to its end.
+        RefusedError: another attempt has taken the run over.
     """
     variants, quantities = measured(analysis)
     if not any(values.get(MEAN) for values in variants.values()):
@@ -45,9 +46,10 @@ def write_comparison(analysis: Analysis) -> None:
         "failures": _failures(analysis),
         "best": best,
     }
-    replace_file(analysis.run.path / "report.md", page(analysis, variants, quantities, shares, judged).encode())
-    _write_best(analysis, best)
-    write_report(analysis.run.report, report)
+    with analysis.writing():
+        replace_file(analysis.run.path / "report.md", page(analysis, variants, quantities, shares, judged).encode())
+        _write_best(analysis, best)
+        write_report(analysis.run.report, report)
 
 
 def measured(analysis: Analysis) -> tuple[dict[str, Values], list[str]]:
@@ -122,7 +124,7 @@ def _steps(analysis: Analysis) -> dict[str, str]:
 
 
 def _judgement(text: str, judgement: Judgement) -> str:
-    steps = "".join(f"\n  * {step.sentence()}" for step in judgement.steps)
+    steps = "".join(f"\n  * {step.sentence()}" for step in (*judgement.steps, *judgement.contradicted))
     return f"* `{text}`: **{judgement.overall}**{steps}"
 
 
@@ -149,6 +151,6 @@ def _write_best(analysis: Analysis, best: str) -> None:
     own = [outcome for outcome in analysis.outcomes if outcome.member.role == best and outcome.member.seed == analysis.seeds[0]]
     if len(own) != 1:
         return
-    job: Any = load_job(own[0].run.job, base=analysis.base).job
+    job: Any = load_job(own[0].run.job, base=analysis.base, tasks=own[0].run.tasks).job
     proposed = job.model_copy(update={"name": f"{analysis.job.name}-{best}"[:63], "storage": analysis.job.storage})
     replace_file(analysis.run.path / "proposal.yaml", dump_job(proposed).encode())

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ipt_platform.spec.job import LearningJob, TuneJob
+from ipt_platform.spec.checks import warnings
+from ipt_platform.spec.job import CompoundJob, LearningJob, TuneJob
 from ipt_platform.spec.load import LoadedJob, check_job
 from ipt_platform.spec.members import PLACE, MemberFile, member_chains, trial_document
 from ipt_platform.spec.tune import ChoicesKnob, Knob, RangeKnob
@@ -18,12 +19,12 @@ def compound_plan(loaded: LoadedJob, base: Path) -> dict[str, Any]:
     """What the job will do, as plain values (JSON).
 
     Returns:
-        `kind`, `what` of an analysis, `name`, `warnings`, `jobs`, `steps` (of all of them, if none is stopped), `at_a_time`,
-        and `members`: of each job `job`, `role`, `seed`, `steps`, `begins_with`; of a search one trial stands for all, and
-        `knobs` says what is tried.
+        `kind`, `what` of an analysis, `name`, `warnings` of its jobs, `jobs`, `steps` (of all of them, if none is stopped),
+        `at_a_time`, and `members`: of each job `job`, `role`, `seed`, `steps`, `begins_with`; of a search one trial stands for
+        all, and `knobs` says what is tried.
     """
     job, outer = loaded.job, base / loaded.job.storage
-    assert not isinstance(job, LearningJob)
+    assert isinstance(job, CompoundJob)
     knobs: dict[str, str] = {}
     if isinstance(job, TuneJob):
         trial = MemberFile("t001", trial_document(loaded.document, PLACE, outer, "t001", job.seed, {}), job.seed, "every trial")
@@ -35,17 +36,16 @@ def compound_plan(loaded: LoadedJob, base: Path) -> dict[str, Any]:
         members = [member for chain in member_chains(loaded.document, PLACE, outer) for member in chain]
         times = 1
     jobs = [check_job(member.document, base) for member in members]
-    limit = job.cluster.max_concurrent if hasattr(job.cluster, "max_concurrent") else None  # pyright: ignore[reportAttributeAccessIssue]
     rows = [_row(member, each) for member, each in zip(members, jobs, strict=True)]
     needs = [needed(each) for each in jobs if isinstance(each, LearningJob)] or [Slots(1)]
     return {
         "kind": job.kind,
         **({"what": job.what} if job.kind == "analyze" else {}),
         "name": job.name,
-        "warnings": [],
+        "warnings": [*dict.fromkeys(said for each in jobs for said in warnings(each))],
         "jobs": len(rows) * times,
         "steps": sum(row["steps"] for row in rows) * times,
-        "at_a_time": min(at_a_time(need, limit) for need in needs),
+        "at_a_time": min(at_a_time(need, job.cluster.max_concurrent) for need in needs),
         "members": rows,
         "knobs": knobs,
     }

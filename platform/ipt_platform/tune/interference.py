@@ -25,9 +25,11 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.compound import part_document
 from ipt_platform.spec.load import check_job, dump_job
 from ipt_platform.spec.members import TOGETHER, role_of
+from ipt_platform.train.evaluation import WITHOUT_ERROR
 from ipt_platform.train.step import LOSSES
 from ipt_platform.tune.analyze import Analysis
 from ipt_platform.tune.crops import Pairs, crops_of
+from ipt_platform.tune.members import Outcome
 from ipt_platform.tune.seeds import Paired, paired
 from ipt_platform.tune.tables import NONE, markdown
 from ipt_platform.tune.trials import load_job_of
@@ -50,17 +52,16 @@ def write_interference(analysis: Analysis) -> None:
 
     Raises:
         TrainingError: a training failed.
+        RefusedError: another attempt has taken the run over.
     """
     analysis.all_finished()
     tasks = [*(analysis.job.tasks or {})]
-    measured = _measured(analysis)
+    measured = psnr_of(analysis.outcomes)
     gains = {(one, other): _gain(measured, one, other) for one, other in permutations(tasks, 2)}
     cosines = _cosines(analysis, tasks)
     prediction = predict(tasks, gains, cosines)
     chosen = compatible(tasks, gains)
-    _propose(analysis, chosen)
-    path = analysis.run.path
-    replace_file(path / "report.md", page(analysis, tasks, measured, gains, cosines, prediction, chosen).encode())
+    proposed = _proposed(analysis, chosen)
     report = {
         "kind": "analyze",
         "what": "interference",
@@ -74,20 +75,22 @@ def write_interference(analysis: Analysis) -> None:
         "prediction": prediction,
         "proposal": {"tasks": chosen},
     }
-    write_report(analysis.run.report, report)
+    with analysis.writing():
+        path = analysis.run.path
+        replace_file(path / "proposal.yaml", proposed)
+        replace_file(path / "report.md", page(analysis, tasks, measured, gains, cosines, prediction, chosen).encode())
+        write_report(analysis.run.report, report)
 
 
-def _measured(analysis: Analysis) -> dict[str, Values]:
+def psnr_of(outcomes: Sequence[Outcome]) -> dict[str, Values]:
     """DB by training (tasks, joined by "+"), task and seed: the mean over the sets that measure the task."""
     found: dict[str, dict[str, dict[int, float]]] = {}
-    for outcome in analysis.outcomes:
+    for outcome in outcomes:
         sets = read_report(outcome.run.report)["sets"]
         for task in {task for numbers in sets.values() for task in numbers}:
-            values = [
-                numbers[task]["psnr"] for numbers in sets.values() if task in numbers and numbers[task]["psnr"] is not None
-            ]
-            if values:
-                found.setdefault(outcome.member.role, {}).setdefault(task, {})[outcome.member.seed] = sum(values) / len(values)
+            values = [numbers[task]["psnr"] for numbers in sets.values() if task in numbers]
+            mean = sum(WITHOUT_ERROR if value is None else value for value in values) / len(values)
+            found.setdefault(outcome.member.role, {}).setdefault(task, {})[outcome.member.seed] = mean
     return {**found}
 
 
@@ -153,6 +156,14 @@ def predict(
     return {"pairs": len(pairs), "rho": rho, "p": p, "words": f"the cosine {verdict} who helps whom"}
 
 
+def sentence_of(prediction: Mapping[str, Any]) -> str:
+    """What `predict` found, for people; with its numbers, if it has some."""
+    words = prediction["words"].capitalize()
+    if prediction["p"] is None:
+        return f"{words}."
+    return f"{words}: Spearman {prediction['rho']:+.2f}, p = {prediction['p']:.2g}, {prediction['pairs']} pairs."
+
+
 def compatible(tasks: Sequence[str], gains: Mapping[Together, Paired]) -> list[str]:
     """The most tasks of which none loses beyond the noise by another, the first such group in the order of the tasks."""
 
@@ -163,7 +174,8 @@ def compatible(tasks: Sequence[str], gains: Mapping[Together, Paired]) -> list[s
     return next([*group] for size in sizes for group in combinations(tasks, size) if unharmed(group))
 
 
-def _propose(analysis: Analysis, chosen: Sequence[str]) -> None:
+def _proposed(analysis: Analysis, chosen: Sequence[str]) -> bytes:
+    """The job that trains these tasks together."""
     uses = {name: use.model_dump(mode="json") for name, use in (analysis.job.tasks or {}).items() if name in chosen}
     given = {
         "name": f"{analysis.job.name[:54]}-proposal",
@@ -171,8 +183,7 @@ def _propose(analysis: Analysis, chosen: Sequence[str]) -> None:
         "seed": analysis.job.seed,
         "tasks": uses,
     }
-    job = check_job(part_document(analysis.document, ("base",), given=given), analysis.base)
-    replace_file(analysis.run.path / "proposal.yaml", dump_job(job).encode())
+    return dump_job(check_job(part_document(analysis.document, ("base",), given=given), analysis.base)).encode()
 
 
 def page(
@@ -195,12 +206,7 @@ def page(
         _psnr_table(tasks, measured),
         "## Cosine of gradients in the training of all tasks",
         _cosine_table(cosines),
-        f"{prediction['words'].capitalize()}"
-        + (
-            f": Spearman {prediction['rho']:+.2f}, p = {prediction['p']:.2g}, {prediction['pairs']} pairs."
-            if prediction["p"]
-            else "."
-        ),
+        sentence_of(prediction),
         "## Proposal",
         f"Train together: **{', '.join(chosen)}**: none of them loses by another beyond the noise. {submit}",
     ]

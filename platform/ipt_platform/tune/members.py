@@ -13,7 +13,7 @@ from ipt_platform.spec.job import LearningJob
 from ipt_platform.spec.load import job_diff, load_job, loaded_job
 from ipt_platform.spec.members import Chain, MemberFile
 from ipt_platform.spec.source import Document
-from ipt_platform.train.given import begin_run, keep_records, keeper
+from ipt_platform.train.given import begin_run, keep_tasks, keeper
 from ipt_platform.tune.whole import Whole
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ def give_run(document: Document, run: RunDir, base: Path) -> LearningJob:
     assert isinstance(job, LearningJob)
     run.path.mkdir(parents=True, exist_ok=True)
     if not run.job.exists():
-        keep_records(job, run, base)
+        keep_tasks(job, run, base)
         begin_run(job, run, keeper(loaded, run, base))
-    elif changes := job_diff(load_job(run.job, base=base).job, job):
+    elif changes := job_diff(load_job(run.job, base=base, tasks=run.tasks).job, job):
         listed = "\n".join(f"  {change}" for change in changes)
         raise RefusedError(f"{run.path} was begun with another job:\n{listed}\nRemove it, or start a new run.")
     else:

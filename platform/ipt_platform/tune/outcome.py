@@ -51,11 +51,12 @@ class Found:
     judged_at: int
 
 
-def write_outcome(plan: Plan, trials: Sequence[Trial], repeats: Sequence[Outcome]) -> None:
+def write_outcome(plan: Plan, trials: Sequence[Trial], repeats: Sequence[Outcome], attempt: int) -> None:
     """Write what came of a search; at least one trial is finished.
 
     Raises:
         OSError: the disk is full or refuses.
+        RefusedError: another attempt has taken the run over.
     """
     found = find_best(plan, trials, repeats)
     run = plan.run
@@ -68,12 +69,13 @@ def write_outcome(plan: Plan, trials: Sequence[Trial], repeats: Sequence[Outcome
         plan.tuned.seed,
         found.best.suggestion.values,
     )
-    replace_file(run.path / "best.yaml", dump_job(check_job(best, plan.base)).encode())
-    replace_file(run.path / "trials.csv", csv_of(plan, trials).encode())
-    replace_file(run.path / "pareto.png", _figure(trials, found.front))
-    report = _report(plan, found)
-    replace_file(run.path / "report.md", markdown_of(plan, found).encode())
-    write_report(run.report, report)
+    job, figure = dump_job(check_job(best, plan.base)).encode(), _figure(trials, found.front)
+    with run.fence(attempt)():
+        replace_file(run.path / "best.yaml", job)
+        replace_file(run.path / "trials.csv", csv_of(plan, trials).encode())
+        replace_file(run.path / "pareto.png", figure)
+        replace_file(run.path / "report.md", markdown_of(plan, found).encode())
+        write_report(run.report, _report(plan, found))
 
 
 def find_best(plan: Plan, trials: Sequence[Trial], repeats: Sequence[Outcome]) -> Found:

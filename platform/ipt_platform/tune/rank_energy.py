@@ -11,6 +11,7 @@ from ipt_platform import __version__
 from ipt_platform.checkpoint.backbone import is_backbone, read_backbone
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.errors import DataError
+from ipt_platform.evaluate.metrics import from_json_number, json_number
 from ipt_platform.evaluate.report import write_report
 from ipt_platform.evaluate.run import evaluate_model, summarise
 from ipt_platform.evaluate.testset import frozen_task, open_testsets
@@ -53,7 +54,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a compression costs on one task and set, in dB."""
+    """What a compression costs on one task and set, in dB; infinite where every picture is restored without any error."""
 
     seed: int
     task: str
@@ -66,7 +67,12 @@ class Cost:
     @property
     def lost(self) -> float:
         """DB that the bias of low rank gives less than the full finetune."""
-        return self.full - self.compressed
+        return 0.0 if self.full == self.compressed else self.full - self.compressed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        numbers = {key: json_number(getattr(self, key)) for key in ("degraded", "before", "compressed", "full", "lost")}
+        return {"seed": self.seed, "task": self.task, "set": self.set, **numbers}
 
 
 def write_rank_energy(analysis: Analysis) -> None:
@@ -75,6 +81,7 @@ def write_rank_energy(analysis: Analysis) -> None:
     Raises:
         TrainingError: a training failed.
         UsageError: nothing has changed.
+        RefusedError: another attempt has taken the run over.
     """
     analysis.all_finished()
     seen = [_look(analysis, seed) for seed in analysis.seeds]
@@ -83,12 +90,9 @@ def write_rank_energy(analysis: Analysis) -> None:
     packed = [_compress(analysis, each.sides) for each in seen] if job.compress else []
     costs = [cost for found, _ in packed for cost in found]
     bias = {"rank": rank, "targets": list(job.targets)}
-    told = write_proposal(analysis.run, job.name, job.storage, first.sides, bias, analysis.base)
     columns = ["seed", *first.layers[0].to_dict()]
     rows = [{"seed": each.sides.seed, **layer.to_dict()} for each in seen for layer in each.layers]
-    replace_file(path / "layers.csv", trials_csv(rows, columns).encode())
-    replace_file(path / "rank-energy.png", rank_energy_figure(first.differences, first.budgets))
-    replace_file(path / "report.md", page(analysis, seen, costs, packed, rank, told).encode())
+    figure = rank_energy_figure(first.differences, first.budgets)
     report = {
         "kind": "analyze",
         "what": "rank-energy",
@@ -101,10 +105,15 @@ def write_rank_energy(analysis: Analysis) -> None:
             }
             for each in seen
         },
-        "compressed": [vars(cost) | {"lost": cost.lost} for cost in costs],
+        "compressed": [cost.to_dict() for cost in costs],
         "proposal": {"rank": rank},
     }
-    write_report(analysis.run.report, report)
+    with analysis.writing():
+        told = write_proposal(analysis.run, job.name, job.storage, first.sides, bias, analysis.base)
+        replace_file(path / "layers.csv", trials_csv(rows, columns).encode())
+        replace_file(path / "rank-energy.png", figure)
+        replace_file(path / "report.md", page(analysis, seen, costs, packed, rank, told).encode())
+        write_report(analysis.run.report, report)
 
 
 def _look(analysis: Analysis, seed: int) -> Seen:
@@ -138,10 +147,12 @@ def _compress(analysis: Analysis, sides: Sides) -> tuple[list[Cost], Compression
                 key: summarise(evaluate_model(_restorer(model), testset, task, job.evaluate.protocol))
                 for key, model in models.items()
             }
-            degraded = found["before"]["psnr_input"]
-            costs.append(Cost(sides.seed, name, testset.name, degraded, **{key: each["psnr"] for key, each in found.items()}))
+            degraded = from_json_number(found["before"]["psnr_input"])
+            reached = {key: from_json_number(each["psnr"]) for key, each in found.items()}
+            costs.append(Cost(sides.seed, name, testset.name, degraded, **reached))
         if sides.seed == analysis.seeds[0]:
-            _pack(analysis, sides, bias, name)
+            with analysis.writing():
+                _pack(analysis, sides, bias, name)
     return costs, info
 
 

@@ -89,7 +89,7 @@ def search(loaded: LoadedJob, run: RunDir, base: Path, leader: Process | None, r
             raise TrainingError(f"none of {len(trials)} trials came to its end; the first of them: {why}")
         train = partial(run_training, base=base, leader=whole.leader, part_of=job.name)
         repeats = Crew(whole, train, room).work(plan.repeats(trials))
-        write_outcome(plan, trials, repeats)
+        write_outcome(plan, trials, repeats, whole.attempt)
 
 
 def _try(plan: Plan, whole: Whole, room: int, told: TrialsTold) -> None:
@@ -99,7 +99,7 @@ def _try(plan: Plan, whole: Whole, room: int, told: TrialsTold) -> None:
 
     def start(suggestion: Suggestion) -> dict[str, Any]:
         if suggestion not in known:
-            suggest(plan.run, suggestion)
+            suggest(plan.run, suggestion, whole.attempt)
         told.now(suggestion.trial, "running")
         whole.tell(suggestion.trial, "running", values=str(suggestion.values), source=suggestion.source)
         document = plan.document(suggestion.trial, plan.tuned.seed, suggestion.values)

@@ -42,18 +42,16 @@ def write_sensitivity(analysis: Analysis) -> None:
     Raises:
         TrainingError: a training failed.
         UsageError: nothing has changed.
+        RefusedError: another attempt has taken the run over.
     """
     analysis.all_finished()
     seen = [_look(analysis, seed) for seed in analysis.seeds]
     first, targets, depthwise = seen[0], *_agreed(seen)
     path, job = analysis.run.path, analysis.job
     bias = {"rank": 16, "targets": list(targets), "depthwise": depthwise}
-    told = write_proposal(analysis.run, job.name, job.storage, first.sides, bias, analysis.base)
     columns = ["seed", *first.differences[0].to_dict()]
     layers = [{"seed": each.sides.seed, **layer.to_dict()} for each in seen for layer in each.differences]
-    replace_file(path / "layers.csv", trials_csv(layers, columns).encode())
-    replace_file(path / "sensitivity.png", heat_map(first.differences))
-    replace_file(path / "report.md", page(analysis, seen, targets, told).encode())
+    figure = heat_map(first.differences)
     report = {
         "kind": "analyze",
         "what": "sensitivity",
@@ -69,7 +67,12 @@ def write_sensitivity(analysis: Analysis) -> None:
         },
         "proposal": {"targets": list(targets), "depthwise": depthwise},
     }
-    write_report(analysis.run.report, report)
+    with analysis.writing():
+        told = write_proposal(analysis.run, job.name, job.storage, first.sides, bias, analysis.base)
+        replace_file(path / "layers.csv", trials_csv(layers, columns).encode())
+        replace_file(path / "sensitivity.png", figure)
+        replace_file(path / "report.md", page(analysis, seen, targets, told).encode())
+        write_report(analysis.run.report, report)
 
 
 def _look(analysis: Analysis, seed: int) -> Seen:

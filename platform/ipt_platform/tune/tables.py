@@ -1,9 +1,9 @@
 """Tables of variants: Markdown for people, where bold means "higher beyond the noise", and CSV for programs.
 
-| variant     | denoise (dB)         | denoise (paper) |
-| ---         | --:                  | --:             |
-| synchronous | **30.31 ± 0.04 (3)** | 33.81           |
-| mixed       | 30.02 ± 0.03 (3)     | 33.46           |
+| variant     | denoise (dB)         |
+| ---         | --:                  |
+| synchronous | **30.31 ± 0.04 (3)** |
+| mixed       | 30.02 ± 0.03 (3)     |
 """
 
 import csv
@@ -47,7 +47,6 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Seque
 def comparison(
     variants: Mapping[str, Values],
     quantities: Sequence[str],
-    paper: Mapping[str, Mapping[str, float]] | None = None,
     facts: Mapping[str, Mapping[str, str]] | None = None,
     unit: str = "dB",
     digits: int = 2,
@@ -61,8 +60,7 @@ def comparison(
     Args:
         variants: the rows, in order: name -> quantity -> seed -> value.
         quantities: the columns, in order; higher is better.
-        paper: what the paper gives: name -> quantity -> value; a column beside each quantity that has one.
-        facts: further columns of plain text before the numbers: heading -> name -> text (parameters, rank).
+        facts: further columns of plain text before the numbers: heading -> name -> text (rank, what the paper gives).
         unit: of all quantities.
         digits: decimals shown.
 
@@ -76,12 +74,9 @@ def comparison(
             row.append(texts.get(name, NONE))
     winners = {quantity: _best(variants, quantity) for quantity in quantities}
     for quantity in quantities:
-        given = {name: numbers[quantity] for name, numbers in (paper or {}).items() if name in variants and quantity in numbers}
-        columns += [f"{quantity} ({unit})", *([f"{quantity} (paper)"] if given else [])]
+        columns.append(f"{quantity} ({unit})")
         for row, name in zip(cells, variants, strict=True):
             row.append(_measured(variants[name].get(quantity, {}), digits, bold=winners[quantity] == name))
-            if given:
-                row.append(f"{given[name]:.{digits}f}" if name in given else NONE)
     table = markdown(columns, cells, right=columns[1:])
     return f"{table}\n{_note(variants, quantities, any(winners.values()))}\n"
 

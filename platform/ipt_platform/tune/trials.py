@@ -79,10 +79,15 @@ class Trial:
         return self.curve.get(self.step)
 
 
-def suggest(run: RunDir, suggestion: Suggestion) -> None:
-    """Write a suggestion down, before anything comes of it."""
+def suggest(run: RunDir, suggestion: Suggestion, attempt: int) -> None:
+    """Write a suggestion of an attempt down, before anything comes of it.
+
+    Raises:
+        RefusedError: another attempt has taken the run over.
+    """
     line = {"trial": suggestion.trial, "values": suggestion.values, "source": suggestion.source}
-    append_line(run.path / "trials.jsonl", line, sync=True)
+    with run.fence(attempt)():
+        append_line(run.path / "trials.jsonl", line, sync=True)
 
 
 def suggestions(run: RunDir) -> list[Suggestion]:

@@ -58,6 +58,12 @@ def check_sides(loaded: LoadedJob, base: Path) -> None:
                     )
             except (NotFoundError, CheckpointError, PackError) as error:
                 problems.append(loaded.document.problem((side,), str(error)))
+    if isinstance(job.after, str) and job.compress and "after" in found:
+        made = _job_of(_run_of(job.after, base / job.storage, base))
+        if made is None or not made.evaluate.sets:
+            why = "which training made it is not known" if made is None else "its training names no test sets"
+            message = f"{job.after}: {why}, so nothing can be measured; leave compress out"
+            problems.append(loaded.document.problem(("compress",), message))
     if len(found) == 2 and found["before"].name != found["after"].name:
         kinds = f"it is of the kind {found['after'].name}, and `before` of {found['before'].name}; compare two of one kind"
         problems.append(loaded.document.problem(("after",), kinds))

@@ -87,7 +87,7 @@ def given(value: dict[str, Any], base: Path, name: str) -> Analysis:
     begin_run(loaded.job, run, keeper(loaded, run, base))
     kept = load_job(run.job, base=base)
     assert isinstance(kept.job, AnalyzeJob)
-    return Analysis(kept, run, base, ())
+    return Analysis(kept, run, base, (), 0)
 
 
 def trained(value: dict[str, Any], base: Path, name: str) -> Analysis:
@@ -96,7 +96,7 @@ def trained(value: dict[str, Any], base: Path, name: str) -> Analysis:
     chains = member_chains(new.document, str(new.run.members), base / new.job.storage)
     with attempt_at(new.run, base, None, sum(map(len, chains))) as whole:
         outcomes = Crew(whole, train_here(base), 1).work(chains)
-    return Analysis(new.loaded, new.run, base, outcomes)
+    return Analysis(new.loaded, new.run, base, outcomes, whole.attempt)
 
 
 def of_named(value: dict[str, Any], base: Path, name: str) -> RunDir:

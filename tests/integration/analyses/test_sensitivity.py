@@ -184,7 +184,7 @@ def test_the_proposal_trains_biases_where_most_seeds_say_on_the_backbone_before(
 
 def test_a_training_that_failed_leaves_nothing_to_say(seen, base):
     failed = Outcome(seen.outcomes[1].member, seen.outcomes[1].run, "the disk is full of holes")
-    analysis = Analysis(seen.loaded, create(base / "runs", "failed"), base, [seen.outcomes[0], failed])
+    analysis = Analysis(seen.loaded, create(base / "runs", "failed"), base, [seen.outcomes[0], failed], 1)
 
     with pytest.raises(TrainingError, match=r"after-s0: the disk is full of holes"):
         write_sensitivity(analysis)
