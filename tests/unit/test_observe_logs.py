@@ -84,8 +84,8 @@ def test_the_tail_of_a_long_file_is_its_end(tmp_path: Path):
     lines = read_lines(path)
 
     assert [line["i"] for line in lines] == list(range(50))
-    for tail in (0, 1, 7, 8, 49, 50, 51):
-        assert read_lines(path, tail) == lines[max(0, 50 - tail) :]
+    for count in (0, 1, 7, 8, 49, 50, 51):
+        assert read_lines(path, count) == lines[max(0, 50 - count) :]
 
 
 def test_a_follower_sees_what_comes_and_the_tail_ends_where_it_begins(tmp_path: Path):

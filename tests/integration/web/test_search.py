@@ -51,7 +51,7 @@ def test_a_search_is_followed_while_it_runs(client, storage):
     assert "Nothing was suggested yet" in page(client, "/search/search")
 
     for number, values in enumerate(({"model.bias.rank": 4}, {"model.bias.rank": 8}, {"train.ema": None, HOSTILE: HOSTILE}), 1):
-        suggest(run, Suggestion(f"t{number:03d}", values, "tpe"))
+        suggest(run, Suggestion(f"t{number:03d}", values, "tpe"), 1)
     write_run(run.members, "t001", "finished")
     write_run(run.members, "t002")
 
@@ -72,9 +72,10 @@ def test_a_search_that_is_over_shows_front_importance_and_files(tmp_path):
     (tmp_path / "test").mkdir()
     plan = plan_of(tmp_path, "search.repeat=[]")
     append_event(plan.run, "created", 0, kind="tune", steps=6)
+    attempt = plan.run.new_attempt()
     for trial in TRIALS:
-        suggest(plan.run, trial.suggestion)
-    write_outcome(plan, TRIALS, [])
+        suggest(plan.run, trial.suggestion, attempt)
+    write_outcome(plan, TRIALS, [], attempt)
     client = client_of(Settings(str(tmp_path / "others")))
 
     text = page(client, "/search/search")
