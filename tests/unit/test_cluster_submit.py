@@ -12,6 +12,7 @@ from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import list_runs
+from ipt_platform.spec.job import TrainJob
 from ipt_platform.spec.load import load_job
 
 JOB = """apiVersion: ipt/v1
@@ -34,7 +35,7 @@ def here(base, tmp_path, monkeypatch) -> Path:
 
 def at_once(calls: list[Callable[[], object]]) -> list[object]:
     """What each call gave, or the error it met, where all began at the same moment."""
-    gate, found = threading.Barrier(len(calls)), [None] * len(calls)
+    gate, found = threading.Barrier(len(calls)), list[object](calls)
 
     def work(number: int) -> None:
         gate.wait(60)
@@ -57,7 +58,9 @@ def submission(seed: int, run_id: str | None = None) -> Callable[[], RunDir]:
 
 
 def seed_of(run: RunDir) -> int:
-    return load_job(run.job).job.seed
+    job = load_job(run.job).job
+    assert isinstance(job, TrainJob)
+    return job.seed
 
 
 def test_submissions_at_once_get_runs_of_their_own(here):
