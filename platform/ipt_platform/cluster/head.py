@@ -26,7 +26,7 @@ from ipt_platform.errors import InfrastructureError, NotFoundError, RefusedError
 from ipt_platform.observe.lock import locked
 from ipt_platform.observe.process import Process, process
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds for Ray to start."""
 
 _NAME = "cluster.json"

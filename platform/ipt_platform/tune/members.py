@@ -13,7 +13,7 @@ from ipt_platform.spec.job import LearningJob
 from ipt_platform.spec.load import job_diff, load_job, loaded_job
 from ipt_platform.spec.members import Chain, MemberFile
 from ipt_platform.spec.source import Document
-from ipt_platform.train.given import begin_run, keep_tasks, keeper
+from ipt_platform.train.given import begin_run, keep_tasks, keeper, tell_created
 from ipt_platform.tune.whole import Whole
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ def give_run(document: Document, run: RunDir, base: Path) -> LearningJob:
         raise RefusedError(f"{run.path} was begun with another job:\n{listed}\nRemove it, or start a new run.")
     else:
         keeper(loaded, run, base)(run)
+        tell_created(job, run)  # which was not done if whoever began it died just then
     return job
 
 
