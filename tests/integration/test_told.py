@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from tests.unit.test_notify import SECRET, Receiver
+from tests.receiver import SECRET, Receiver
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from ipt_platform.track import tensorboard
 from ipt_platform.track.tensorboard import TensorBoard
 from ipt_platform.track.trackers import keep_tracking, tracking_of
 from tests.jobs import small_job
+from tests.receiver import KEY, Receiver, insist
 from tests.tracked_runs import pictures, report
-from tests.unit.test_notify import KEY, Receiver, insist
 
 JOB = dump_job(small_job()).encode()
 
