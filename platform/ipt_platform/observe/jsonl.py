@@ -161,7 +161,7 @@ class Follower:
         self.position += len(complete)
         return complete.split(b"\n")[:-1]
 
-    def pollobjects_of(self, reach: int = -1) -> list[dict[str, Any]]:
+    def poll_objects(self, reach: int = -1) -> list[dict[str, Any]]:
         """The objects in the new complete lines, without torn ones; `reach` as in `poll`."""
         return list(objects_of(self.poll(reach)))
 

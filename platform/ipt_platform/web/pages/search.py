@@ -1,6 +1,7 @@
 """Searches and analyses: which there are, and what each has found so far."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -33,7 +34,7 @@ def _part(request: Request) -> Response:
     return page(request, "search/part.html", **_now(request))
 
 
-def _now(request: Request) -> dict[str, object]:
+def _now(request: Request) -> dict[str, Any]:
     run, name = _of(request)
     report = report_of(run)
     trials = trials_of(run, report)
