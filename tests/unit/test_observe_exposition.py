@@ -160,6 +160,18 @@ def test_counters_outlive_a_restart_and_jobs_are_forgotten_long_after_their_end(
     assert value(exposition, "ipt_train_steps_total", job="lost") == 1
 
 
+def test_workers_that_are_no_more_are_forgotten():
+    exposition, rank = Exposition("1.0"), "ipt_train_rank_step_seconds"
+    ranks = [(rank, {"job": job, "rank": str(number)}, "set", 1.0) for job in "ab" for number in range(4)]
+    exposition.apply([("ipt_train_workers", {"job": "a"}, "set", 4), *ranks])
+    exposition.apply([("ipt_train_workers", {"job": "a"}, "set", 0)])  # between two attempts nothing is known
+    assert sum(name == rank for name, _ in samples(exposition)) == 8
+    exposition.apply([("ipt_train_workers", {"job": "a"}, "set", 2)])
+
+    assert [value(exposition, rank, job="a", rank=str(number)) for number in range(4)] == [1, 1, None, None]
+    assert [value(exposition, rank, job="b", rank=str(number)) for number in range(4)] == [1] * 4
+
+
 def test_what_was_seen_replaces_what_was_seen_before():
     exposition = Exposition("1.0")
     exposition.replace("ipt_registry_packs", [({"task": "a"}, 1), ({"task": "b"}, 2)])

@@ -26,6 +26,7 @@ from ipt_platform.observe.process import this_process
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import create
+from ipt_platform.observe.teller import Voice
 from ipt_platform.spec.job import LearningJob
 from ipt_platform.train.driver import _failure
 from ipt_platform.train.failures import MakingRoomError
@@ -110,6 +111,39 @@ def test_every_checkpoint_gives_a_new_budget_and_short_pauses(run):
     fail(watch, run, status(LOST))
     with pytest.raises(InfrastructureError):
         fail(watch, run, status(LOST))
+
+
+class Told(Voice):
+    """A voice that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(None, "small")
+        self.words: list[tuple[str, float | str]] = []
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        self.words.append((name, value))
+
+    def add(self, name: str, value: float, **labels: str) -> None:
+        self.words.append((name, labels["reason"]))
+
+
+def test_the_exporter_is_told_of_workers_and_why_they_were_started_anew(run):
+    watch = supervisor(run, job_of(max_failures=9))
+    watch.voice = told = Told()
+    fail(watch, run, status(LOST))
+    watch.before_worker_group_shutdown(Workers())
+    watch.after_worker_group_start(Workers())
+    # there is room for more: nothing has failed
+    watch.before_worker_group_shutdown(Workers())
+    watch.after_worker_group_start(Workers())
+
+    count = len(Workers().get_workers())
+    workers, restarts = "ipt_train_workers", "ipt_train_restarts_total"
+    assert told.words == [
+        *[(workers, count), (workers, 0)],
+        *[(workers, count), (restarts, "infrastructure"), (workers, 0)],
+        *[(workers, count), (restarts, "resized")],
+    ]
 
 
 def test_a_loss_that_ray_looks_at_twice_is_one(run):

@@ -36,7 +36,7 @@ KEPT_AFTER_END = 24 * 3600.0
 KEPT_WITHOUT_END = 7 * 24 * 3600.0
 """The same of a job that never said that it ended: an alert of it shall outlast a weekend."""
 
-_RUNNING = "ipt_train_running"
+_RUNNING, _WORKERS, _RANKS = "ipt_train_running", "ipt_train_workers", "ipt_train_rank_step_seconds"
 _LOOK_SECONDS = 60.0
 
 
@@ -133,6 +133,8 @@ class Exposition(Collector):
             known.spoke = self.clock()
             if name == _RUNNING:
                 known.ended = not value
+            elif name == _WORKERS and value:
+                self._forget_ranks(job, value)
         if isinstance(observed := series[key], _Observed):
             for each in value:
                 observed.take(float(each), metric.buckets)
@@ -167,6 +169,12 @@ class Exposition(Collector):
     def _forget(self, job: str) -> None:
         for name, key in self._jobs.pop(job).keys:
             self._remove(name, key)
+
+    def _forget_ranks(self, job: str, workers: float) -> None:
+        """Forget what workers took that a job has no more: it would look like one that is much slower, or faster."""
+        gone = [key for key in self._series[_RANKS] if key[0] == job and int(key[1]) >= workers]
+        for key in gone:
+            self._remove(_RANKS, key)
 
     def _remove(self, name: str, key: tuple[str, ...]) -> None:
         if self._series[name].pop(key, None) is not None:
