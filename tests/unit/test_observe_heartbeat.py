@@ -28,11 +28,12 @@ def test_the_heart_beats_no_more_often_than_asked(tmp_path):
     clock = Clock()
     heart = Heartbeat(RunDir(tmp_path), 3, every=5, clock=clock)
 
-    numbers = []
+    beat, numbers = [], []
     for clock.now in (0.0, 1.0, 4.9, 5.0, 5.1, 100.0):
-        heart()
+        beat.append(heart())
         numbers.append(read_beat(heart.run))
 
+    assert beat == [True, False, False, True, False, True]
     assert numbers == [(3, 1), (3, 1), (3, 1), (3, 2), (3, 2), (3, 3)]
     assert [path.name for path in tmp_path.iterdir()] == ["heartbeat.json"]
 
