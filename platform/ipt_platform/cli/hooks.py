@@ -15,7 +15,12 @@ from ipt_platform.observe.events import utc_now
 from ipt_platform.observe.feed import FeedError, tell
 from ipt_platform.observe.storage import find_run
 
-app = typer.Typer(no_args_is_help=True, help="Tell those who want to know of state changes.")
+app = typer.Typer(name="hooks", no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _hooks_of_the_configuration() -> None:
+    """Tell those who want to know of state changes."""
 
 
 @app.command("test")
