@@ -23,6 +23,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
 from ipt_platform.observe.teller import Report, Teller, Voice
 from ipt_platform.spec.job import JOB, TrainJob
+from ipt_platform.train import telling
 from ipt_platform.train.group import ALONE
 from ipt_platform.train.place import Place
 from ipt_platform.train.session import OpenStream, Session
@@ -73,6 +74,7 @@ def base(tmp_path_factory, photograph) -> Path:
 @pytest.fixture
 def exporter(monkeypatch) -> Exporter:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(telling, "COSTLY_SECONDS", 0.0)
     return Exporter("1.0")
 
 

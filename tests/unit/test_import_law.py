@@ -123,7 +123,7 @@ def test_who_exports_does_without_torch():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert {"ray", "prometheus_client"} <= set(loaded)
-    assert [name for name in ("torch", "cv2", "matplotlib", "scipy", "ray.train", "ray.tune") if name in loaded] == []
+    assert [name for name in ("torch", "matplotlib", "scipy", "ray.train", "ray.tune") if name in loaded] == []
 
 
 def test_the_page_starts_without_ray_torch_and_s3():

@@ -81,4 +81,5 @@ def _oldest() -> Series:
 
 def _submitted() -> list[JobInfo]:
     """What was submitted to Ray's Jobs API, from where Ray itself keeps it."""
-    return [*asyncio.run(JobInfoStorageClient(global_worker.gcs_client).get_all_jobs()).values()]
+    client = global_worker.gcs_client  # pyright: ignore[reportAttributeAccessIssue] (it has one once it is connected)
+    return [*asyncio.run(JobInfoStorageClient(client).get_all_jobs()).values()]

@@ -94,7 +94,7 @@ class Session:
         self.testsets = open_testsets(job.evaluate.sets, place.base, self.tasks)
         self.beginning = beginning_of(job, place.run, place.device)
         self.state = self.beginning.state
-        self.telling.begin(self.beginning.backbone, self.total)
+        self.telling.begin(self.beginning.backbone, self.state.model, self.total)
         self._resume(found)
         model = torch.compile(self.state.model) if job.train.compile else self.state.model
         assert isinstance(model, nn.Module)

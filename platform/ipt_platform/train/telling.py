@@ -9,6 +9,7 @@ import torch
 
 from ipt_platform.checkpoint.manifest import NEVER_COMMITTED
 from ipt_platform.data.plan import Stage
+from ipt_platform.model.bias import BiasedModel
 from ipt_platform.model.iptv2 import IPTV2
 from ipt_platform.observe.catalogue import RANKS
 from ipt_platform.observe.teller import Voice
@@ -22,6 +23,9 @@ from ipt_platform.train.place import Place
 from ipt_platform.train.samples import SampleCount
 from ipt_platform.train.sharding import is_sharded
 from ipt_platform.train.state import TrainState
+
+COSTLY_SECONDS = 10.0
+"""Between two looks at what takes milliseconds to work out; Prometheus asks no more often by default."""
 
 SMOOTHING = 0.3
 """How much the last time between two checkpoints weighs in their mean."""
@@ -55,9 +59,12 @@ class Telling:
         self.last_commit: float | None = None
         self.interval: float | None = None
         self._flops: tuple[Stage, int] | None = None
+        self._sharded = False
+        self._looked = float("-inf")
 
-    def begin(self, backbone: str, total: int) -> None:
-        """Tell what is trained, and of how many steps."""
+    def begin(self, backbone: str, model: BiasedModel, total: int) -> None:
+        """Tell what is trained, and of how many steps; every worker calls it."""
+        self._sharded = is_sharded(model)
         if self.place.workers.first:
             self.voice.set("ipt_train_info", 1, backbone=backbone, precision=self.job.train.precision)
             self.voice.set("ipt_train_steps_planned", total)
@@ -65,7 +72,7 @@ class Telling:
 
     def share(self, interval: Interval, state: TrainState) -> Share:
         """What this worker knows that the first one needs."""
-        squares = share_of_squares(state.model) if is_sharded(state.model) else {}
+        squares = share_of_squares(state.model) if self._sharded else {}
         return Share(interval.alone / interval.steps, squares)
 
     def steps(
@@ -102,7 +109,9 @@ class Telling:
             voice.set("ipt_train_grad_norm", interval.result.grad_norm)
             for rank, share in enumerate(shares[:RANKS]):
                 voice.set("ipt_train_rank_step_seconds", share.seconds, rank=str(rank))
-            if voice.heard and not voice.part:
+            now = time.monotonic()
+            if voice.heard and not voice.part and now - self._looked >= COSTLY_SECONDS:
+                self._looked = now
                 self._costly(interval, state, stage, shares)
 
     def samples(self, new: SampleCount) -> None:
@@ -158,7 +167,7 @@ class Telling:
         voice, device = self.voice, self.place.device
         for task, norm in bias_grad_norms(state, interval.result.norms).items():
             voice.set("ipt_train_bias_grad_norm", norm, task=task)
-        squares = [share.squares for share in shares] if is_sharded(state.model) else [share_of_squares(state.model)]
+        squares = [share.squares for share in shares] if self._sharded else [share_of_squares(state.model)]
         weights = weight_norms(state.model, squares)
         for task, norm in bias_norms(state.model).items():
             if weights.get(task):
