@@ -15,8 +15,8 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
-WIDE, PHONE = {"width": 1180, "height": 860}, {"width": 390, "height": 760}
-COLOURS = 64
+WIDE, PHONE = {"width": 1180, "height": 860}, {"width": 390, "height": 900}
+COLOURS = 200
 
 
 def main() -> None:
@@ -24,10 +24,10 @@ def main() -> None:
     address, first, second = sys.argv[1:]
     pages = (
         ("fleet", "/", WIDE, "light"),
-        ("runs", "/runs", WIDE, "light"),
+        ("runs", "/runs", {**WIDE, "height": 460}, "light"),
         ("run", f"/runs/{first}", {**WIDE, "height": 1250}, "light"),
         ("run-dark", f"/runs/{first}", PHONE, "dark"),
-        ("logs", f"/runs/{second}/logs?level=info", WIDE, "light"),
+        ("logs", f"/runs/{second}/logs?level=info", {**WIDE, "height": 600}, "light"),
         ("compare", f"/compare?run={first}&run={second}", {**WIDE, "height": 1100}, "light"),
     )
     with sync_playwright() as started:
