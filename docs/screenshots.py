@@ -15,8 +15,8 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
-WIDE, PHONE = {"width": 1180, "height": 860}, {"width": 390, "height": 760}
-COLOURS = 128
+WIDE, PHONE = {"width": 1180, "height": 860}, {"width": 390, "height": 900}
+COLOURS = 200
 
 
 def main() -> None:
@@ -25,10 +25,10 @@ def main() -> None:
     pictures = f"/runs/{first}/pictures?picture=sample-test-denoise-chelsea"
     pages = (
         ("fleet", "/", WIDE, "light"),
-        ("runs", "/runs", WIDE, "light"),
+        ("runs", "/runs", {**WIDE, "height": 460}, "light"),
         ("run", f"/runs/{first}", {**WIDE, "height": 1250}, "light"),
         ("run-dark", f"/runs/{first}", PHONE, "dark"),
-        ("logs", f"/runs/{second}/logs?level=info", WIDE, "light"),
+        ("logs", f"/runs/{second}/logs?level=info", {**WIDE, "height": 600}, "light"),
         ("compare", f"/compare?run={first}&run={second}", {**WIDE, "height": 1100}, "light"),
         ("pictures", pictures, {"width": 1280, "height": 940}, "light"),
         ("pictures-side", f"{pictures}&mode=side&zoom=6&x=160&y=120", {**WIDE, "height": 760}, "light"),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ipt_platform.observe import logs
 from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.jsonl import Follower, append_line, last_lines, read_lines
-from ipt_platform.observe.logs import Sieve, Wanted, tail
 from ipt_platform.observe.metrics_log import append_metrics, read_metrics
 from ipt_platform.observe.rundir import RunDir
 
@@ -115,8 +115,10 @@ def test_a_long_log_is_looked_through_from_its_end_as_far_as_asked(tmp_path):
     path.write_text("".join(f"2026-11-26 10:00:00,000 INFO a: line {number:03d}\n" for number in range(100)))
     size = path.stat().st_size // 100
 
+    fives = logs.Wanted(pattern=re.compile("line ..[05]"))
+
     def found(reach: int | None) -> list[str]:
-        return [line[-3:] for line in tail(path, 50, sieve=Sieve(Wanted(pattern=re.compile("line ..[05]"))), reach=reach)]
+        return [line[-3:] for line in logs.tail(path, 50, sieve=logs.Sieve(fives), reach=reach)]
 
     assert found(None) == found(100 * size) == found(10**9) == [f"{number:03d}" for number in range(0, 100, 5)]
     assert found(10 * size + 1) == ["090", "095"]

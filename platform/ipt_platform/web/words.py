@@ -20,16 +20,19 @@ def duration(seconds: float | None) -> str:
     return f"{total} s"
 
 
-def ago(moment: str) -> str:
-    """How long a moment (ISO 8601) lies back."""
-    then = parse(moment)
-    return f"{duration((datetime.now(UTC) - then).total_seconds())} ago" if then else NOTHING
-
-
 def clock(moment: str) -> str:
     """A moment (ISO 8601) as `2026-11-26 20:52:10` UTC."""
     then = parse(moment)
     return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if then else NOTHING
+
+
+def brief(moment: str) -> str:
+    """A moment (ISO 8601) as `11-26 20:52` UTC, for lists; with the year where it is another one than ours."""
+    then = parse(moment)
+    if then is None:
+        return NOTHING
+    then = then.astimezone(UTC)
+    return then.strftime("%m-%d %H:%M" if then.year == datetime.now(UTC).year else "%Y-%m-%d %H:%M")
 
 
 def parse(moment: str) -> datetime | None:
@@ -69,5 +72,5 @@ def word(text: str) -> str:
     return re.sub(r"[^a-z-]+", "-", text.lower())
 
 
-FILTERS = {"duration": duration, "ago": ago, "clock": clock, "number": number, "share": share, "size": size, "word": word}
+FILTERS = {"duration": duration, "clock": clock, "brief": brief, "number": number, "share": share, "size": size, "word": word}
 """The filters of the templates by name."""
