@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
@@ -54,11 +55,15 @@ OPEN = """async (names) => {
   return {shown, heat, psnr, ssim};
 }"""
 
-MOVE = """async ([mode, frames]) => {
+READY = """async (mode) => {
   const comparer = document.querySelector("ipt-comparer");
   comparer.setMode(mode);
   comparer.zoomToFit();
-  await new Promise((done) => setTimeout(done, 1500));
+  while (comparer.dataset.measured !== "true") await new Promise((done) => setTimeout(done, 100));
+}"""
+
+MOVE = """async ([mode, frames]) => {
+  const comparer = document.querySelector("ipt-comparer");
   const times = [];
   for (let at = 0; at <= frames; at++) {
     const half = frames / 2;
@@ -78,14 +83,19 @@ def main() -> None:
     with _served(pictures) as address, _page(arguments, address) as page:
         waits = page.evaluate(OPEN, list(pictures))
         frames: dict[str, list[float]] = {}
+        costs: dict[str, float] = {}
         for mode in ("slider", "side", "flip", "difference"):
             note(f"moving: {mode}")
+            page.evaluate(READY, mode)
+            before_frames = _processor_time()
             frames[mode] = page.evaluate(MOVE, [mode, arguments.frames])
+            costs[mode] = 1000 * (_processor_time() - before_frames) / arguments.frames
     finish(
         arguments,
         before,
         [
             *(Figure(f"time between frames, {mode}", spread(times), "ms", at_most=LATE) for mode, times in frames.items()),
+            *(Figure(f"processor time of a frame, {mode}", cost, "ms") for mode, cost in costs.items()),
             *(
                 Figure(f"late frames, {mode}", sum(each > LATE for each in times) / len(times))
                 for mode, times in frames.items()
@@ -96,6 +106,12 @@ def main() -> None:
             Figure("until SSIM of all of a picture is there", waits["ssim"] / 1000, "s"),
         ],
     )
+
+
+def _processor_time() -> float:
+    """Seconds that Chromium's processes have taken of all cores."""
+    found = psutil.Process().children(recursive=True)
+    return sum(sum(each.cpu_times()[:2]) for each in found if "chrom" in each.name())
 
 
 def _pictures() -> dict[str, bytes]:

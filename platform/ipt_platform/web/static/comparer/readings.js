@@ -37,6 +37,8 @@ export class Readings {
     for (const { psnr, ssim } of this.rows.values()) for (const cell of [psnr, ssim]) cell.classList.add("cmp-old");
     this.comparer.dataset.measured = "false";
     clearTimeout(this.later);
+    // Moving comes first: what is being measured is given up, for a newer question ends an older one.
+    if (this.measuring) this.comparer.store.ask("measure", { pairs: [], region }).catch(() => {});
     this.later = setTimeout(() => this.#measure(region, seen), STILL);
   }
 
@@ -53,7 +55,9 @@ export class Readings {
         if (ssim !== undefined) write(cells.ssim, ssim === null ? `below ${WINDOW} px` : ssim.toFixed(4));
       });
     };
+    const mine = (this.measuring = {});
     const answer = await comparer.store.ask("measure", { pairs, region }, tell).catch(() => null);
+    if (this.measuring === mine) this.measuring = null;
     if (!answer || answer.stale) return;
     tell(answer);
     if (seen === this.seen) comparer.dataset.measured = "true";
