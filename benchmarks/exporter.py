@@ -88,7 +88,10 @@ def main() -> None:
             Figure("a step", spread(means[1::2]), "s"),
             Figure(f"a scrape of {arguments.series:,} series", spread(scrapes), "s", at_most=1.0),
         ],
-        ratios=ratios,
+        rounds=[
+            {"round": number, "told": told, "silent": silent, "ratio": told / silent}
+            for number, (told, silent) in enumerate(zip(means[::2], means[1::2], strict=True))
+        ],
     )
 
 
