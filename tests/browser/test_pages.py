@@ -1,5 +1,6 @@
 """The pages in a real browser: they run without complaint, follow the files, and can be used by keyboard and by ear."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,9 +8,14 @@ import pytest
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
+from ipt_platform.registry.store import open_registry
+from ipt_platform.tune.trials import suggest
 from ipt_platform.web.security.users import add_user, digest_of, remove_user
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import report, write_run
+from tests.registered import add, point
+from tests.searches import TRIALS
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +30,12 @@ PATHS = (
     "/runs/done",
     "/compare?run=busy&run=done",
     "/runs/none",
+    "/tasks",
+    "/tasks/my-derain",
+    "/tasks/my-derain/2",
+    "/tasks/my-derain/difference?before=1&after=2",
+    "/search",
+    "/search/tried",
 )
 
 
@@ -32,7 +44,45 @@ def storage(tmp_path):
     write_run(tmp_path, "busy", steps=8)
     write_run(tmp_path, "done", "finished", steps=20)
     write_run(tmp_path, "lost", "failed")
+    registry = open_registry(tmp_path, None)
+    for version, psnr in ((1, 31.25), (2, 29.5)):
+        add(registry, "my-derain", version, psnr)
+    point(registry, "my-derain", "prod", 1, "better")
+    search(tmp_path)
     return tmp_path
+
+
+def search(storage) -> None:
+    """A search that is over, of which two trials have a run."""
+    run = create(storage, "tried")
+    append_event(run, "created", 0, kind="tune", steps=6)
+    attempt = run.new_attempt()
+    append_event(run, "started", attempt, step=0)
+    for trial in TRIALS:
+        suggest(run, trial.suggestion, attempt)
+    write_run(run.members, "t001", "finished")
+    write_run(run.members, "t002", "finished")
+    trials = [{"trial": each.name, "psnr": each.psnr, "parameters": each.parameters, "state": each.state} for each in TRIALS]
+    knobs = [
+        {
+            "knob": "model.bias.rank",
+            "n": 5,
+            "share": 0.4,
+            "interval": [0.2, 0.6],
+            "p": 0.03,
+            "beyond_chance": True,
+            "why_not": "",
+        }
+    ]
+    report = {
+        "trials": trials,
+        "pareto": ["t001", "t002"],
+        "best": {"trial": "t002"},
+        "importance": {"step": 30, "knobs": knobs},
+    }
+    run.report.write_text(json.dumps(report))
+    (run.path / "report.md").write_text("# tried\n\n| trial | PSNR |\n|:--|--:|\n| t002 | 27.0 |\n")
+    append_event(run, "finished", attempt, step=6)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """From the words of an address to a run: a name is checked before it is looked up, and never joined to a path unseen."""
 
+from pathlib import Path
+
 from ipt_platform.errors import NotFoundError, UsageError
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.storage import check_run_id, find_run
+from ipt_platform.observe.storage import check_run_id, find_run, is_remote
 from ipt_platform.web.settings import Settings
 
 MEMBER = ":"
@@ -23,4 +25,8 @@ def run_of(settings: Settings, name: str) -> RunDir:
         except UsageError as error:
             raise NotFoundError(str(error)) from error
     run = find_run(settings.storage, whole)
+    if not is_remote(settings.storage) and run.path.absolute().parent != Path(settings.storage).absolute():
+        raise NotFoundError(
+            f"no run {whole!r} in {settings.storage}"
+        )  # `find_run` also looks for a folder of this name in ours
     return find_run(f"{run.place}/{run.members.name}", member) if member else run
