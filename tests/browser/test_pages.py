@@ -62,7 +62,7 @@ def search(storage) -> None:
         suggest(run, trial.suggestion, attempt)
     write_run(run.members, "t001", "finished")
     write_run(run.members, "t002", "finished")
-    trials = [{"trial": each.name, "psnr": each.psnr, "parameters": each.parameters, "state": each.state} for each in TRIALS]
+    trials = [{"trial": each.name, "psnr": each.psnr, "parameters": each.parameters} for each in TRIALS]
     knobs = [
         {
             "knob": "model.bias.rank",
