@@ -20,7 +20,7 @@ CHANGES = (
     "evaluate.every=10",
     "checkpoint.every=30",
 )
-TOKEN = "of the scrapes"
+TOKEN = "of-the-scrapes"
 
 
 class Scraped:
