@@ -1,5 +1,6 @@
 """Telling the exporter: nothing is waited for, nothing is lost while it is slow, and one that comes anew hears everything."""
 
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -212,3 +213,17 @@ def test_without_a_teller_nothing_is_told():
     voice.close()
 
     assert not voice.heard
+
+
+def test_a_copy_for_another_process_says_nothing():
+    exporter = Exporter()
+    teller = Teller(lambda: exporter)
+    voice = Voice(teller, "job")
+
+    copied = pickle.loads(pickle.dumps(voice))
+    copied.add("ipt_train_steps_total", 1)
+    voice.add("ipt_train_steps_total", 2)
+    teller.close()
+
+    assert (copied.job, copied.part, copied.heard) == ("job", False, False)
+    assert exporter.total("ipt_train_steps_total") == 2

@@ -209,6 +209,10 @@ class Voice:
     def __init__(self, teller: Teller | None, job: str, part: bool = False):
         self.teller, self.job, self.part = teller, job, part
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy, such as one in a snapshot of Ray Tune's: it says nothing, for its teller is a thread of this process."""
+        return vars(self) | {"teller": None}
+
     @property
     def heard(self) -> bool:
         """Whether somebody listens, as far as is known: what costs time need not be worked out for nobody."""

@@ -10,7 +10,6 @@ from ipt_platform.observe.events import append_event
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
-from ipt_platform.web.files import sample_file, sample_names
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import HTML, JOB, client_of, post, report, write_run
 
@@ -236,20 +235,6 @@ def test_files_outside_the_storage_are_out_of_reach(client, storage, tmp_path):
         assert "secret: outside" not in client.get(f"/runs/{name}/job").text
     assert client.get("/static/../app.py").status_code == 404
     assert client.get("/static/%2e%2e/app.py").status_code == 404
-
-
-def test_samples_are_found_in_listings_alone(storage):
-    run = write_run(storage, "demo")
-    folder = run.samples(20)
-    folder.mkdir(parents=True)
-    (folder / "a.png").write_bytes(b"png")
-    (run.samples(3)).mkdir()
-
-    assert sample_names(run) == {20: ["a.png"]}
-    assert sample_file(run, 20, "a.png").read_bytes() == b"png"
-    for step, name in ((20, "../../job.yaml"), (3, "a.png"), (20, ""), (20, ".")):
-        with pytest.raises(Exception, match="no sample"):
-            sample_file(run, step, name)
 
 
 def test_the_runs_of_a_search_have_pages_of_their_own(client, storage):

@@ -8,7 +8,6 @@ from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.summary import publish
 from ipt_platform.web import statuses
 from ipt_platform.web.app import create_app
-from ipt_platform.web.files import sample_file, sample_names
 from ipt_platform.web.settings import Settings
 
 HTML = {"Accept": "text/html"}
@@ -61,18 +60,14 @@ def test_a_run_on_s3_is_cancelled_from_anywhere(client, run, machines):
     assert "on the page" in str(run.stop_requested(1))
 
 
-def test_checkpoints_and_samples_on_s3_are_listed(client, run, machines, store):
+def test_checkpoints_on_s3_are_listed(client, run, store):
     prefix = f"runs/{run.id}"
     for name in ("checkpoints/step-10/1/weights.bin", "checkpoints/step-10/1/COMMIT", "checkpoints/step-20/1/weights.bin"):
         store.direct().put_object(Bucket=store.bucket, Key=f"{prefix}/{name}", Body=b"w" * 2048)
-    store.direct().put_object(Bucket=store.bucket, Key=f"{prefix}/samples/step-10/a.png", Body=b"png")
 
     text = client.get("/runs/far/parts/checkpoints").text
     assert text.index("uncommitted") < text.index("state-committed")
     assert "4.0 KiB" in text
-    there = machines.find("elsewhere")
-    assert sample_names(there) == {10: ["a.png"]}
-    assert sample_file(there, 10, "a.png").read_bytes() == b"png"
 
 
 def test_a_store_that_fails_is_said_and_the_page_lives_on(client, store):
