@@ -35,7 +35,7 @@ from tests.processes import kill
 settings.register_profile("ipt", deadline=None)
 settings.load_profile("ipt")
 
-HANG = 180  # seconds after which something that should happen is taken for hanging
+HANG = 400  # seconds after which something that should happen is taken for hanging
 
 
 @pytest.fixture(scope="session")
