@@ -29,7 +29,18 @@ class Local:
 
 
 @pytest.fixture(scope="module")
-def local(workplace) -> Iterator[Local]:
+def targets(workplace, tmp_path_factory) -> Iterator[Path]:
+    """The file in which the exporter of metrics says where it is; the processes of the cluster are told so."""
+    path = tmp_path_factory.mktemp("prometheus") / "targets.json"
+    own = {"IPT_METRICS_LISTEN": "127.0.0.1:0", "IPT_METRICS_TARGETS": str(path)}
+    workplace.environment |= own
+    yield path
+    for name in own:
+        del workplace.environment[name]
+
+
+@pytest.fixture(scope="module")
+def local(workplace, targets) -> Iterator[Local]:
     """The cluster, up; ended with everything on it."""
     command = workplace.do("cluster", "up", "--cpus", "4", "--json")
     assert command.process.returncode == 0, command.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families as parse
 
 from ipt_platform.cluster.local import ALONE
 from ipt_platform.observe.events import read_events
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.slow
 
 NANO = ("model.backbone=iptv2-nano", "data.carrier=local")
 LONG = (*NANO, "train.stages=[{steps: 4000, patch: 48, images: 2}]", "evaluate.sets=[]")
-HANG = 180
+HANG = 400
+STEPS = 30  # of the job of a workplace
 
 
 def until(true, what: str):
@@ -83,6 +85,35 @@ def test_a_finished_run_is_only_reported(followed, workplace):
     assert again.process.returncode == 0, again.stderr
     assert "steps in" in again.stdout
     assert len(submissions(workplace)) == before
+
+
+def scrape(targets) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    (target,) = json.loads(targets.read_text())[0]["targets"]
+    text = requests.get(f"http://{target}/metrics", timeout=HANG).text
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in parse(text) for s in family.samples}
+
+
+def test_one_exporter_counts_for_one_run_after_the_other(followed, workplace, targets):
+    """The first run that came has started it; it is there for the next one, and told by both."""
+    job = (("job", "tiny"),)
+    steps = ("ipt_train_steps_total", job)
+    # the last word may come a moment after the end
+    until(lambda: scrape(targets).get(steps, 0) >= STEPS, "the first run is counted")
+    before = json.loads(targets.read_text())
+
+    done = workplace.submit("counted", *NANO, "--cluster=local")
+    assert done.process.returncode == 0, done.stderr
+
+    until(lambda: scrape(targets)[steps] >= 2 * STEPS, "the second run is counted")
+    # seen by looking, once a minute and when a run begins
+    until(lambda: scrape(targets).get(("ipt_runs", (("state", "finished"),)), 0) >= 1, "the first run is seen")
+    found = scrape(targets)
+    assert found[steps] == 2 * STEPS
+    assert found[("ipt_train_running", job)] == found[("ipt_train_workers", job)] == 0
+    assert found[("ipt_queue_jobs", (("state", "pending"),))] == 0
+    assert found[("ipt_queue_oldest_seconds", ())] == 0
+    assert found[("ipt_storage_free_bytes", ())] > 0
+    assert json.loads(targets.read_text()) == before
 
 
 def test_it_is_up_only_once_and_its_token_is_its_owners(workplace, local):
