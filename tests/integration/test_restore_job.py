@@ -128,7 +128,7 @@ def test_ls_status_and_logs_know_such_a_run(place, run):
     assert "checkpoint" not in said
     names = {log["rank"]: log["lines"] for log in logs["logs"]}
     assert "driver" in names
-    assert len(names) == 3
+    assert len(names) in (2, 3)  # on a busy machine one actor may do all before the other has started
     assert sum("restored " in line for lines in names.values() for line in lines) == 10
 
 

@@ -159,7 +159,8 @@ def test_ctrl_c_commits_a_checkpoint_and_says_how_to_go_on(stopped, workplace):
     assert 4 <= last < STEPS
     assert checkpoints[0] == last
     ended = [each for each in types(own) if each != "stage"]  # which may begin while the request is on its way
-    assert ended[-3:] == ["stop-requested", "checkpoint", "cancelled"]
+    after = ended[ended.index("stop-requested") + 1 :]  # a checkpoint that was due may come first
+    assert after in (["checkpoint", "cancelled"], ["checkpoint", "checkpoint", "cancelled"])
     assert command.stdout == ""
     assert [line for line in command.stderr.splitlines()[:-1] if not OWN_LINE.match(line)] == []
     reason, go_on = command.stderr.splitlines()[-1].split("; go on with: ")

@@ -217,7 +217,7 @@ def test_workers_get_the_same_scores_which_are_those_of_one(alone, outcomes):
 
 
 FOUND = {
-    "not-a-number": "TrainingError: step 1: the loss of deblur is not finite on the-culprit. Nothing was updated",
+    "not-a-number": "NotFiniteError: step 1: the loss of deblur is not finite on the-culprit. Nothing was updated",
     "bad-samples": "TrainingError: step 2: 3 of 8 samples could not be used: 3 cut-off; that is more than data.max_bad 0.2 "
     "allows; for example 0.tar: torn: cut off. Run `ipt-platform data verify`",
     "fenced": "RefusedError: attempt 1 no longer owns run fenced",

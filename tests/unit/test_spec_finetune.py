@@ -149,7 +149,7 @@ def test_the_schema_takes_one_task_or_tasks_and_not_both():
 def test_what_has_no_effect_is_told(base):
     said = warnings(job_of(base, TEXT, "data={shards: shards/*.tar, carrier: local, cpus: 2}"))
 
-    assert [each.partition(" is ")[0] for each in said] == ["data.cpus", "nothing"]
+    assert [each.partition(" is ")[0] for each in said] == ["nothing"]
 
 
 def test_the_plan_counts_what_is_trained_and_what_stays(base):

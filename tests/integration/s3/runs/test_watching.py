@@ -48,7 +48,7 @@ def test_who_watches_over_workers_is_patient_from_the_first_question_on(machines
         store.proxy.fault = lambda request: "error" if next(left) < 12 else ""
 
     gone_for_a_while()
-    watch = Supervisor(job(patience=60), submission)
+    watch = Supervisor(job(patience=60), submission, ("small", False))
     gone_for_a_while()
     assert watch._made_room()
     assert [event["type"] for event in read_events(run)] == ["preempted"]
