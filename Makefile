@@ -34,9 +34,9 @@ demo: $(STAMP) ## train on the sample photographs for a few minutes, and show wh
 	@$(BIN)/ipt-platform data sample
 	@$(BIN)/ipt-platform submit jobs/quickstart.yaml $(DEMO_ARGS)
 
-# Two processes, which share out the files; a file's tests run in one of them.
+# Two processes, which share out the files; a file's tests run in one of them. A thread each: two would wait for each other.
 test: $(STAMP) ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile $(TEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile $(TEST_ARGS)
 
 test-slow: $(STAMP) ## the slow tests: kills, restarts, long runs
 	@$(BIN)/python -m pytest -m slow $(TEST_ARGS)
