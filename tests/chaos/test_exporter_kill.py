@@ -14,11 +14,11 @@ from ipt_platform.observe.metrics_log import read_metrics
 
 pytestmark = pytest.mark.slow
 
-STEPS = 60
+STEPS = 300  # longer than a new exporter takes to start
 CHANGES = (
     f"train.stages=[{{steps: {STEPS}, patch: 48, images: 2}}]",
-    "evaluate.every=10",
-    "checkpoint.every=30",
+    "evaluate.every=30",
+    "checkpoint.every=100",
 )
 TOKEN = "of-the-scrapes"
 
