@@ -28,144 +28,17 @@ DEGRADATIONS_PAGE = Path(__file__).with_name("degradations.md")
 OPERATIONS = Path(__file__).with_name("operations.md")
 ALERTS_BEGIN, ALERTS_END = "<!-- alerts: written by docs/generate.py -->\n", "<!-- end of alerts -->\n"
 METRICS_PAGE = Path(__file__).with_name("metrics.md")
-INTRODUCTION = """\
-# The job file
-
-<!-- Written by docs/generate.py from the schema; change the descriptions in ipt_platform/spec and run it again. -->
-
-A job is a YAML file. `apiVersion` and `kind` say how it is read; every key is one of this page, and an unknown one is an
-error. All errors of a file are reported at once, each with its line:
-
-<!-- not run: howto/researcher.md plans the same job, tests/unit/test_cli_main.py gives the others -->
-```sh
-ipt-platform validate jobs/quickstart.yaml     # is it right?
-ipt-platform plan jobs/quickstart.yaml         # what would it do?
-ipt-platform schema job                        # this page as JSON Schema, for editors
-```
-
-`--set train.stages.0.steps=200` replaces a value from the command line: the key is a dotted path, in which a number is a
-place in a list; the value is YAML, checked like the rest. A run keeps the resolved job, and `plan JOB --resolved` prints it.
-
-Relative paths are relative to the directory in which the command runs.
-"""
-
-DEGRADATIONS_INTRODUCTION = """\
-# Degradations
-
-<!-- Written by docs/generate.py from the classes in ipt_platform/data/degradations; change those and run it again. -->
-
-What [task files](../platform/ipt_platform/tasks) may name as their `degradation`. A picture x has values in [0, 1]; y is what
-becomes of it. The same seed gives the same damage on every machine, and the drawn parameters travel with each pair.
-
-```yaml
-degradation: {name: gaussian-noise, sigma: {min: 0, max: 50}}
-```
-
-A **draw** is a number (`25`), a list to choose from (`{choices: [15, 25, 50]}`) or a range (`{min: 0, max: 50}`), drawn anew
-for every pair. Parameters that are no draws are settings: the same for all pairs.
-
-## Steps
-
-A list is a chain of steps, applied in order; `one-of` draws one of several. Both nest.
-
-```yaml
-degradation:
-  - lowlight                                    # a bare name: default parameters
-  - {name: rain, density: 0.01}
-  - {name: gaussian-noise, sigma: 10, probability: 0.5, as: grain}
-  - name: one-of
-    choices: [haze, [snow, {name: jpeg, quality: 30}]]
-    weights: [2, 1]
-```
-
-| key of a step | values | default | meaning |
-|---|---|---|---|
-"""
-
-REPLACING = """
-A job (`tasks: {NAME: {params: ...}}`), the `evaluate:` of a task file and `ipt-platform evaluate --param` replace parameters.
-Those of a step stand below its name: what it says `as`, else its family. Steps are found at any depth; a name that more than
-one of them has cannot be used. `probability`, and the `weights` of a `one-of`, are replaced like any parameter.
-
-```yaml
-tasks: {dusk: {params: {rain: {density: 0.02}, grain: {probability: 1}, one-of: {weights: [0, 1]}}}}
-```
-
-<!-- not run: needs a run that was trained on this task -->
-```sh
-ipt-platform evaluate dusk-run --set sample-test --task dusk --param rain.density=0.02 --param grain.probability=1
-```
-
-A crop is degraded with the context that its drawn steps need (`reach`), so that it is a crop of the degraded picture. Each
-step gives the picture its size back; so a chain with steps of super-resolution enlarges as much as the largest of them.
-"""
 
 
-METRICS_INTRODUCTION = """\
-# Metrics
-
-<!-- Written by docs/generate.py from ipt_platform/observe/catalogue.py; change that and run it again. -->
-
-What the platform exports for [Prometheus](https://prometheus.io). A cluster has one exporter, an actor on Ray's head node
-that the first run starts and that stays. Runs tell it what they do, so there is one target to scrape, whose series go on when
-workers are replaced and runs are started anew.
-
-## Scraping
-
-On a cluster, `ipt-platform cluster up` included, nothing needs to be said: the exporter answers at
-`http://127.0.0.1:9464/metrics` of the head node. A training on a Ray of its own has none unless it is asked for. Both are
-said in [config.toml](cluster.md#a-cluster-of-machines) or in the environment, of the process that leads the run: `submit`, or
-on a cluster the head.
-
-```toml
-[metrics]
-listen = "0.0.0.0:9464"                      # or IPT_METRICS_LISTEN; port 0: any that is free
-token = "file:~/metrics.token"               # or IPT_METRICS_TOKEN; env:NAME or file:PATH, on the machine of the exporter
-targets = "/etc/prometheus/ipt-targets.json" # or IPT_METRICS_TARGETS; a file for file_sd_configs, written when it begins
-```
-
-```yaml
-scrape_configs:
-  - job_name: ipt                            # alerts ask for it
-    honor_labels: true                       # the label job of our series is the job file's name
-    file_sd_configs: [{files: [/etc/prometheus/ipt-targets.json]}]
-    authorization: {credentials_file: /etc/prometheus/ipt-metrics.token}
-```
-
-[dashboards/prometheus](../dashboards/prometheus) has a whole configuration, with alerts: see [Operations](operations.md).
-
-Beyond loopback the exporter does not listen without a token; who does not bear it gets 401 and no numbers. Nothing but `GET
-/metrics` is there. The connection is not encrypted: where others can listen to it, put TLS or a tunnel before it.
-
-Training does not wait for the exporter, and does not need it. What is told is laid into a mailbox of the process, which a
-thread empties twice a second: while the exporter is slow or away, counts add up there and of gauges the last value stays.
-When it was killed, Ray starts it again; its counters then begin at 0, as `rate()` expects, and within half a minute all
-gauges are there again. What could not be told stands in `ipt_exporter_dropped_total`. A job's series are kept for a day after
-its end, for a week if it ended without a word. After an upgrade of the platform end the old exporter (`cluster down`, or
-`ray.kill`), which does not know new metrics.
-
-The trials of a search and the trainings of an analysis count under the name of the whole job: their steps, images and seconds
-add up there, and they have no gauges.
-
-## Ray's own metrics
-
-Ray exports metrics of nodes, tasks and the object store itself, and **its ports answer anybody**, with or without Ray's
-token: an agent on each node (`--metrics-export-port`), the dashboard (44227) and the autoscaler (44217) on the head. They
-tell names of nodes, jobs and users, and no data. To close them:
-
-* `RAY_enable_metrics_collection=0` where Ray starts closes the agents' ports. `cluster up` and the Ray of a single run set
-  it, and listen on loopback alone; `RAY_enable_metrics_collection=1 ipt-platform cluster up` turns Ray's metrics on.
-* The other two ports have no switch: let a firewall, or a NetworkPolicy on Kubernetes, admit only Prometheus to them.
-
-## Labels
-
-"""
+def _introduction(name: str) -> str:
+    """What stands before what is made; in files that are no pages of their own."""
+    return Path(__file__).with_name("introductions").joinpath(f"{name}.txt").read_text(encoding="utf-8")
 
 
 def metrics_page() -> str:
     """The whole page as Markdown."""
     rows = ["| label | values |", "|---|---|", *(f"| `{name}` | {_cell(text)} |" for name, text in LABELS.items())]
-    parts = [METRICS_INTRODUCTION + "\n".join(rows) + "\n"]
+    parts = [_introduction("metrics") + "\n".join(rows) + "\n"]
     sections = {"train": "Training", "checkpoint": "Checkpoints", "eval": "Evaluation", "data": "Data", "": "The platform"}
     for prefix, title in sections.items():
         own = [metric for metric in METRICS.values() if _section(metric, sections) == prefix]
@@ -196,7 +69,7 @@ def _metric(metric: Metric) -> str:
 def job_file_page() -> str:
     """The whole page as Markdown."""
     schema = job_schema()
-    parts = [INTRODUCTION]
+    parts = [_introduction("job-file")]
     for kind in JOB_KINDS:
         model = _followed(schema, schema["discriminator"]["mapping"][kind])
         model["properties"] = {
@@ -213,7 +86,7 @@ def degradations_page() -> str:
     some = schemas["chain"]["properties"]
     keys = [_parameter("name", {"type": "string", "description": "The degradation."}, required=True)]
     keys += [_parameter(key, some[key], default) for key, default in (("probability", 1), ("as", None))]
-    parts = [DEGRADATIONS_INTRODUCTION + "\n".join(keys), REPLACING, *_families(schemas)]
+    parts = [_introduction("degradations") + "\n".join(keys), _introduction("replacing"), *_families(schemas)]
     return "\n".join(parts)
 
 

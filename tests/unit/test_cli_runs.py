@@ -1,10 +1,7 @@
-"""`ls`, `status` and `logs` as a user calls them, and the live line on a real terminal and off it."""
+"""`ls`, `status` and `logs` as a user calls them."""
 
 import io
 import json
-import os
-import pty
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +10,8 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ipt_platform.cli.live import LiveLine, RunWatch
 from ipt_platform.cli.logs import logs
-from ipt_platform.cli.output import console, duration, table
+from ipt_platform.cli.output import duration, table
 from ipt_platform.cli.runs import ls, status
 from ipt_platform.errors import NotFoundError, TrainingError, UsageError
 from ipt_platform.observe.events import append_ending, append_event
@@ -181,81 +177,6 @@ def test_a_rank_whose_log_appears_while_following_is_followed_too(run: RunDir):
         ("1", "rank 1 says 3"),
         ("2", "rank 2 says 3"),
     ]
-
-
-def on_a_terminal(run: RunDir) -> str:
-    """What a real pseudo-terminal gets when a live line is shown there."""
-    pid, master = pty.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.environ.update(TERM="xterm", COLUMNS="160", LINES="24")
-            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - the terminal, not what pytest put in its place
-            with LiveLine(200, console(stderr=True)) as live:
-                watch = RunWatch(run, live)
-                append_metrics(run, LINE)
-                watch.poll()
-                append_event(run, "checkpoint", 1, step=125)
-                append_metrics(run, {**LINE, "step": 130})
-                watch.poll()
-            code = 0
-        finally:
-            os._exit(code)
-    output = b""
-    while True:
-        try:
-            piece = os.read(master, 4096)
-        except OSError:  # Linux says so when the child is gone
-            break
-        if not piece:
-            break
-        output += piece
-    os.close(master)
-    assert os.waitpid(pid, 0)[1] == 0, output.decode()
-    return output.decode()
-
-
-def test_on_a_terminal_one_line_is_refreshed_and_events_stay(run: RunDir):
-    output = on_a_terminal(run)
-
-    assert "step 120/200  60%  ETA 3m07s  33.2 images/s  loss denoise 0.0500 deblur 0.0712  data wait 1.3%" in output
-    assert "checkpoint step 125\r\n" in output
-    assert "step 130/200  65%" in output
-    assert "\x1b[2K" in output, "the line is erased before it is drawn again"
-    assert "step 120/200  60%  ETA 3m07s  33.2 images/s  loss denoise 0.0500 deblur 0.0712  data wait 1.3%\r\n" not in output
-
-
-def test_off_a_terminal_only_state_changes_are_printed():
-    out = io.StringIO()
-    with LiveLine(200, Console(file=out, soft_wrap=True, highlight=False)) as live:
-        live.show(LINE)
-        live.event({"time": "t", "type": "resumed", "attempt": 2, "step": 100, "reason": "worker [0] died"})
-        live.show({**LINE, "step": 130})
-        live.event(
-            {"type": "evaluated", "attempt": 1, "step": 9, "seconds": 1.23456, "evaluation": {"s": {"d": {"psnr": 2.5}}}}
-        )
-
-    assert out.getvalue().splitlines() == [
-        "resumed step 100 (attempt 2): worker [0] died",
-        "evaluated step 9 seconds=1.235 d 2.50 dB on s",
-    ]
-
-
-def test_a_watch_shows_only_what_comes_after_it_began(run: RunDir):
-    out = io.StringIO()
-    live = LiveLine(200, Console(file=out, soft_wrap=True, highlight=False))
-    watch = RunWatch(run, live)
-    rounds: list[float] = []
-
-    def done(period: float) -> bool:
-        rounds.append(period)
-        append_event(run, "checkpoint", 1, step=len(rounds))
-        return len(rounds) == 2
-
-    watch.until(done, period=0.25)
-
-    assert rounds == [0.25, 0.25]
-    assert out.getvalue().splitlines() == ["checkpoint step 1", "checkpoint step 2"]
 
 
 def test_a_table_off_a_terminal_keeps_one_row_per_line():

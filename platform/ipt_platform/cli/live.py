@@ -95,10 +95,8 @@ def change(event: dict[str, Any]) -> str:
         words.append(f"step {event['step']}")
     if event.get("attempt", 0) > 1:
         words.append(f"(attempt {event['attempt']})")
-    hidden = {"time", "type", "attempt", "step", "reason", "evaluation"}
+    hidden = {"time", "type", "attempt", "step", "reason"}
     details = [f"{key}={_value(value)}" for key, value in event.items() if key not in hidden and _plain(value)]
-    for name, tasks in event.get("evaluation", {}).items():
-        details += [f"{task} {numbers['psnr']:.2f} dB on {name}" for task, numbers in tasks.items() if "psnr" in numbers]
     text = " ".join([*words, *details])
     return f"{text}: {event['reason']}" if event.get("reason") else text
 
