@@ -38,8 +38,9 @@ demo: $(STAMP) ## train on the sample photographs for a few minutes, and show wh
 test: $(STAMP) ## all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile $(TEST_ARGS)
 
+# In two processes too, as tests/conftest.py shares them out: those that depend on speed in one of them.
 test-slow: $(STAMP) ## the slow tests: kills, restarts, long runs
-	@$(BIN)/python -m pytest -m slow $(TEST_ARGS)
+	@$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadscope $(TEST_ARGS)
 
 check: $(STAMP) ## format, lint and types
 	@$(BIN)/python -m ruff format --check .

@@ -20,6 +20,7 @@ import typer
 import yaml
 from hypothesis import settings
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from ipt_platform.checkpoint.files import commit
 from ipt_platform.checkpoint.state import state_files
@@ -53,6 +54,38 @@ def commands() -> dict[tuple[str, ...], Any]:
 
     walk(typer.main.get_command(app), ())
     return found
+
+
+# The slow tests in two processes (`make test-slow`)
+
+BESIDE = (
+    "tests/browser/",
+    "tests/integration/prometheus/",
+    "tests/integration/test_docs_commands.py",
+    "tests/integration/test_told.py",
+    "tests/integration/test_track_mlflow.py",
+    "tests/integration/web/",
+)
+"""Where nothing depends on how fast something is: these go on beside the others, and give way to them."""
+GIVES_WAY = 5  # as `nice` counts
+
+
+class Shares(LoadScopeScheduling):
+    """One process gets what is in BESIDE, another one the rest, each in its order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "beside" if nodeid.startswith(BESIDE) else "the rest"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Who gets which tests (pytest-xdist's hook)."""
+    return Shares(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give way to those that depend on how fast something is."""
+    if item.get_closest_marker("slow") and item.nodeid.startswith(BESIDE) and "PYTEST_XDIST_WORKER" in os.environ:
+        os.nice(max(0, GIVES_WAY - os.nice(0)))
 
 
 # Jobs as people run them: `ipt-platform` as a process, with a Ray of its own
