@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from playwright.sync_api import sync_playwright
 
 from ipt_platform.web.app import create_app
 from ipt_platform.web.serve import listen
@@ -56,8 +57,7 @@ def chromium() -> Iterator:
     """Chromium without a window."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium: Debian's package chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield browser
         browser.close()

@@ -1,7 +1,11 @@
 """What `gc` removes from a folder of runs."""
 
+import contextlib
 import os
-from contextlib import nullcontext
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +17,8 @@ from ipt_platform.observe.events import append_event, utc_now
 from ipt_platform.observe.garbage import find_garbage
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
+
+NOBODY = 65534
 
 
 def later():
@@ -77,14 +83,40 @@ def test_what_another_gc_removed_meanwhile_is_gone_and_no_error(tmp_path):
     assert not left.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is refused to root")
-def test_what_cannot_be_removed_is_told_in_a_sentence(tmp_path):
-    run = create(tmp_path, "r")
+@pytest.fixture
+def refused() -> Iterator[tuple[Path, Callable[[], AbstractContextManager[None]]]]:
+    """A folder that everybody may look into, and in whose block nobody is root: to root nothing is refused."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+
+    @contextlib.contextmanager
+    def as_nobody() -> Iterator[None]:
+        if os.geteuid():
+            yield
+            return
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, -1)
+        os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    yield folder, as_nobody
+    for path in folder.rglob("*"):
+        path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def test_what_cannot_be_removed_is_told_in_a_sentence(refused):
+    folder, as_nobody = refused
+    run = create(folder, "r")
     append_event(run, "created", 0)
     left = leavings(run)
-    (found,) = find_garbage(str(tmp_path), clock=later)
+    (found,) = find_garbage(str(folder), clock=later)
     (left / "biases").chmod(0o500)
 
-    with pytest.raises(InfrastructureError, match="storage failed: Permission denied"):
+    with as_nobody(), pytest.raises(InfrastructureError, match="storage failed: Permission denied"):
         found.remove()
-    (left / "biases").chmod(0o700)
+
+    assert left.exists()
