@@ -147,6 +147,22 @@ def test_a_stopped_run_goes_on_bit_for_bit(straight, base, tmp_path, damaged):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("every", [5, 3], ids=["between two", "where one is due"])
+def test_a_checkpoint_that_somebody_asks_for_is_committed_once_and_training_goes_on(straight, base, tmp_path, every):
+    run = create(tmp_path, "asked")
+
+    def stream(maker: BatchMaker, start: int, stop: int) -> Iterator[Batch]:
+        for batch in made_here(maker, start, stop):
+            if batch.step == 1:
+                run.request_checkpoint()
+            yield batch
+
+    session(job_of(checkpoint__every=every), run, base, stream).train()
+
+    assert [event["step"] for event in events(run, "checkpoint")] == sorted({3, every, 6})
+    assert files_of(run, 6) == files_of(straight[0], 6)
+
+
 @pytest.mark.parametrize(("at", "step"), [(3, 4), (5, 6)], ids=["in the middle", "after the last step"])
 def test_a_stop_during_an_evaluation_costs_nothing_but_that_evaluation(base, tmp_path, at, step):
     job = job_of(evaluate__every=4, checkpoint__keep=9)

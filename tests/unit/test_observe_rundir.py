@@ -133,6 +133,22 @@ def test_a_request_to_stop_reaches_only_the_attempt_it_was_made_to(tmp_path: Pat
     assert run.stop_requested(first) == "Ctrl-C"
 
 
+def test_each_request_for_a_checkpoint_reaches_only_the_attempt_it_was_made_to(tmp_path: Path):
+    run = create(tmp_path, "a")
+    first = run.new_attempt()
+    assert run.checkpoint_requested(first) is None
+
+    asked = []
+    for _ in range(2):
+        assert run.request_checkpoint() == first
+        asked.append(run.checkpoint_requested(first))
+
+    assert None not in asked
+    assert asked[0] != asked[1]
+    assert run.stop_requested(first) is None
+    assert run.checkpoint_requested(run.new_attempt()) is None
+
+
 def test_logs_are_listed_by_rank(tmp_path: Path):
     run = create(tmp_path, "a")
     for rank in ("driver", 10, 2, 0):

@@ -22,6 +22,7 @@ class Trail:
     done: list = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
     stop_at: int = -1
+    due_after: tuple[int, ...] = ()
 
     def stream(self, first: int, last: int):
         for step in range(first, last):
@@ -44,6 +45,9 @@ class Trail:
         self.done.append("log")
         self.intervals.append(interval)
 
+    def due(self) -> bool:
+        return self.done[-1 if self.done[-1].startswith("step") else -3] in [f"step {step - 1}" for step in self.due_after]
+
     def milestone(self) -> None:
         self.now += HOOK
         self.done.append("milestone")
@@ -60,7 +64,7 @@ def state_at(step: int = 0) -> TrainState:
     return state
 
 
-def run(trail: Trail, state: TrainState, total: int, *, log_every: int, milestones: tuple[int, ...] = ()) -> bool:
+def run(trail: Trail, state: TrainState, total: int, *, log_every: int) -> bool:
     return run_steps(
         state,
         trail.take_step,
@@ -70,15 +74,14 @@ def run(trail: Trail, state: TrainState, total: int, *, log_every: int, mileston
         total=total,
         images_at=lambda step: 2 + step,
         log_every=log_every,
-        milestones=milestones,
         clock=lambda: trail.now,
     )
 
 
 def test_hooks_come_in_order():
-    trail, state = Trail(), state_at()
+    trail, state = Trail(due_after=(2,)), state_at()
 
-    assert run(trail, state, 3, log_every=2, milestones=(2,))
+    assert run(trail, state, 3, log_every=2)
 
     assert trail.done == [
         *("batch 0", "rates 0", "step 0"),
@@ -87,19 +90,19 @@ def test_hooks_come_in_order():
     ]
 
 
-def test_milestones_come_at_multiples_of_each_period_and_never_after_the_last_step():
-    trail, state, seen = Trail(), state_at(), []
+def test_milestones_come_where_they_are_due_and_never_after_the_last_step():
+    trail, state, seen = Trail(due_after=(4, 6, 8, 12)), state_at(), []
     trail.milestone = lambda: seen.append(state.step)
 
-    run(trail, state, 12, log_every=100, milestones=(4, 6))
+    run(trail, state, 12, log_every=100)
 
     assert seen == [4, 6, 8]
 
 
 def test_intervals_add_up_to_the_time_of_steps_alone():
-    trail, state = Trail(), state_at()
+    trail, state = Trail(due_after=(1, 2, 3, 4, 5)), state_at()
 
-    run(trail, state, 5, log_every=2, milestones=(1,))
+    run(trail, state, 5, log_every=2)
 
     assert [(i.steps, i.images, i.seconds, i.waited) for i in trail.intervals] == [
         (2, 2 + 3, 2 * (DATA + STEP), 2 * DATA),
@@ -111,9 +114,9 @@ def test_intervals_add_up_to_the_time_of_steps_alone():
 
 
 def test_a_stop_ends_between_steps_with_the_state_as_it_then_is():
-    trail, state = Trail(stop_at=1), state_at()
+    trail, state = Trail(stop_at=1, due_after=(3,)), state_at()
 
-    assert not run(trail, state, 10, log_every=3, milestones=(3,))
+    assert not run(trail, state, 10, log_every=3)
 
     assert state.step == 3
     assert trail.done[-2:] == ["log", "stop?"]  # who stops commits: a milestone as well would do it twice
@@ -141,5 +144,5 @@ def test_a_stream_at_another_step_is_not_taken():
     with pytest.raises(AssertionError, match="the stream gave step 1, expected 0"):
         run_steps(
             state_at(), lambda batch: StepResult({}, 0, 0), iter([Batch(1, {}, [], [], [])]), lambda step: None, Trail(),
-            total=2, images_at=lambda step: 1, log_every=1, milestones=(), clock=lambda: 0.0,
+            total=2, images_at=lambda step: 1, log_every=1, clock=lambda: 0.0,
         )  # fmt: skip

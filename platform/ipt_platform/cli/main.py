@@ -32,6 +32,7 @@ COMMANDS = {
     "metrics": "ipt_platform.cli.metrics:metrics",
     "track": "ipt_platform.cli.track:track",
     "hooks": "ipt_platform.cli.hooks:app",
+    "checkpoint": "ipt_platform.cli.steer:checkpoint",
     "cancel": "ipt_platform.cli.steer:cancel",
     "resume": "ipt_platform.cli.steer:resume",
     "wait": "ipt_platform.cli.steer:wait",

@@ -1,4 +1,4 @@
-"""`cancel RUN`, `resume RUN` and `wait RUN`: stop a run that another process leads, let it go on, wait for its end."""
+"""`checkpoint`, `cancel`, `resume` and `wait`: what is asked of a run that another process leads, and its end."""
 
 import shlex
 from pathlib import Path
@@ -10,6 +10,7 @@ from rich.console import Console
 from ipt_platform.cli.cluster import Cluster
 from ipt_platform.cli.follow import Detach, lead, target_of
 from ipt_platform.cli.output import Json, Run, Storage, emit, say
+from ipt_platform.cluster.checkpoint import ask_checkpoint, wait_for_checkpoint
 from ipt_platform.cluster.steer import NOW_SECONDS, Unbegun, committed, end_now, wait_for_stop
 from ipt_platform.cluster.steer import cancel as ask
 from ipt_platform.cluster.submit import resume_run
@@ -56,6 +57,26 @@ def cancel(
     emit(_data(folder, ended) | {"committed": steps}, as_json, render)
     if ended.exit_code not in (ExitCode.OK, ExitCode.CANCELLED):
         raise typer.Exit(ended.exit_code)
+
+
+def checkpoint(
+    run: Run,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask for it, and do not wait until it is there.")] = False,
+    timeout: Timeout = None,
+    storage: Storage = "runs",
+    as_json: Json = False,
+) -> None:
+    """Ask a run to commit a checkpoint now and go on, and wait until it has."""
+    if no_wait and timeout is not None:
+        raise UsageError("--no-wait asks and goes; leave out --timeout")
+    folder = find_run(storage, run)
+    wanted = ask_checkpoint(folder, user_name())
+    data = {"run": folder.id, "path": str(folder.path), "attempt": wanted.attempt}
+    if no_wait:
+        emit(data, as_json, lambda to: say(to, f"{folder.id}: attempt {wanted.attempt} was asked for a checkpoint"))
+        return
+    step = wait_for_checkpoint(wanted, Patience(timeout))
+    emit(data | {"step": step}, as_json, lambda to: say(to, f"checkpoint of {folder.id}: step {step}"))
 
 
 def resume(run: Run, cluster: Cluster = None, detach: Detach = False, storage: Storage = "runs", as_json: Json = False) -> None:

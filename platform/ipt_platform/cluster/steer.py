@@ -44,6 +44,23 @@ class Asked:
     reason: str
 
 
+def check_running(run: RunDir) -> Status:
+    """The status of a run that is running.
+
+    Raises:
+        RefusedError: it is not; the message says what it is.
+    """
+    status = settled(run)
+    if status.state == "created" and (place := submitted(run)):
+        raise RefusedError(
+            f"run {run.id} has not begun: cluster {place.cluster} has it as {place.id}; "
+            f"`ipt-platform cancel {run.place} --now` takes it back"
+        )
+    if status.state != "running":
+        raise RefusedError(f"run {run.id} is not running, it is {status.state}: {status.reason}")
+    return status
+
+
 def cancel(run: RunDir, who: str) -> Asked:
     """Ask the attempt that owns a run to commit a checkpoint and stop; who asks twice asks once.
 
@@ -54,7 +71,7 @@ def cancel(run: RunDir, who: str) -> Asked:
     Raises:
         RefusedError: it is not running; or it is an evaluation, which cannot stop by itself.
     """
-    status = _running(run)
+    status = check_running(run)
     if status.kind == "evaluate":
         raise RefusedError(
             f"run {run.id} is an evaluation, which has no checkpoints: `ipt-platform cancel {run.place} --now` ends it"
@@ -108,7 +125,7 @@ def end_now(run: RunDir, patience: Patience) -> Ended:
     waiting = settled(run).state == "created" and submitted(run)
     if waiting:
         return _end_there(run, waiting, patience)
-    status = _running(run)
+    status = check_running(run)
     leader = run.attempt(status.attempt).process
     if leader is None or leader.alive() is None:
         if place := submitted(run):
@@ -199,18 +216,6 @@ def committed(run: RunDir) -> dict[str, int]:
     """The newest committed step of a run by its id; of a search or an analysis those of its jobs that were cut off."""
     members = [each for each in list_runs(run.members) if run_status(each, quick=True).state == "cancelled"]
     return {each.id: step for each in (run, *members) if (step := newest_commit(each)) is not None}
-
-
-def _running(run: RunDir) -> Status:
-    status = settled(run)
-    if status.state == "created" and (place := submitted(run)):
-        raise RefusedError(
-            f"run {run.id} has not begun: cluster {place.cluster} has it as {place.id}; "
-            f"`ipt-platform cancel {run.place} --now` takes it back"
-        )
-    if status.state != "running":
-        raise RefusedError(f"run {run.id} is not running, it is {status.state}: {status.reason}")
-    return status
 
 
 def _ask(run: RunDir, reason: str) -> Asked:

@@ -1,4 +1,4 @@
-"""A thread that goes to S3 and back for a process that works on a run: it looks who owns the run and whether it should stop,
+"""A thread that goes to S3 and back for a process that works on a run: it looks who owns the run and what is asked of it,
 brings what others wrote, and sends what the process has written. So the process itself waits for the store only where it must
 be sure of something.
 """
@@ -39,7 +39,7 @@ def courier(
         mirror: the run.
         logs: files of its working folder that this process writes.
         state: publishes what is known of the run; called after something was sent.
-        leads: whether others hear from this process who owns the run and whether it should stop. If not, it asks less often and
+        leads: whether others hear from this process who owns the run and what is asked of it. If not, it asks less often and
             brings nothing: several hundred workers would ask several hundred times a second.
 
     Raises:

@@ -22,6 +22,7 @@ EVENT_TYPES = {
     "job": "one of the jobs that this one is made of began, or came to its end",
     "warning": "something a person should know, without consequence for the state",
     "stop-requested": "somebody asked the run to stop after a checkpoint",
+    "checkpoint-requested": "somebody asked the run to commit a checkpoint and go on",
     "resume-requested": "somebody asked the run to go on",
     "preempted": "machines are about to be taken away; the attempt has committed a checkpoint and makes room",
     "worker-lost": "a worker process died or stood still; the attempt ends or goes on without it",
@@ -31,7 +32,16 @@ EVENT_TYPES = {
     "finished": "the last step was done and evaluated, the last picture restored, or the last job of it over",
 }
 ENDINGS = {"failed", "cancelled", "finished"}
-AWAITED = {"created", "started", "resumed", "stop-requested", "resume-requested", "worker-lost", *ENDINGS}
+AWAITED = {
+    "created",
+    "started",
+    "resumed",
+    "stop-requested",
+    "checkpoint-requested",
+    "resume-requested",
+    "worker-lost",
+    *ENDINGS,
+}
 """Events that say who does what with a run: on S3 before `append_event` returns. Others follow in moments, and in order."""
 
 KEPT = {"worker-lost", "failed"}

@@ -1,4 +1,4 @@
-"""A run on S3 as one process sees it: who owns it, whether it should stop, and what this process has yet to send.
+"""A run on S3 as one process sees it: who owns it, what is asked of it, and what this process has yet to send.
 
 The truth lies on S3. On each machine a run has a working folder too, an ordinary `RunDir`; its `mirror.json` says where it is:
 
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -26,6 +27,9 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 FILE = "mirror.json"
+REQUESTS = ("stop.json", "checkpoint.json")
+"""What somebody asks of the attempt that owns the run (`RunDir.request_stop`, `RunDir.request_checkpoint`)."""
+
 LOOK_SECONDS = 2.0
 """How old an answer of S3 may be where nothing is made final by it."""
 
@@ -60,7 +64,7 @@ class Mirror:
         self._journals: dict[tuple[str, int], Journal] = {}
         self._kept: dict[Path, None] = {}
         self._attempt = _Look(self._newest_attempt)
-        self._stop = _Look(self._stop_request)
+        self._requests = {name: _Look(partial(self._read, name)) for name in REQUESTS}
         self._lock = threading.Lock()
 
     def newest_attempt(self, fresh: bool) -> int:
@@ -82,19 +86,20 @@ class Mirror:
         except NotFoundError:
             return None
 
-    def request_stop(self, data: bytes) -> None:
-        """Write the request to stop."""
-        self.insist(lambda: self.remote.put("stop.json", data))
-        self._stop.set(data)
+    def ask(self, name: str, data: bytes) -> None:
+        """Write a request, one of REQUESTS."""
+        self.insist(lambda: self.remote.put(name, data))
+        self._requests[name].set(data)
 
-    def stop_request(self) -> bytes | None:
-        """The request to stop, at most `LOOK_SECONDS` old; None: there is none."""
-        return self._stop.get(False, self.followed)
+    def asked(self, name: str) -> bytes | None:
+        """A request, one of REQUESTS, at most `LOOK_SECONDS` old; None: there is none."""
+        return self._requests[name].get(False, self.followed)
 
     def look(self) -> None:
-        """Ask S3 anew who owns the run and whether it should stop."""
+        """Ask S3 anew who owns the run and what is asked of it."""
         self._attempt.get(fresh=True)
-        self._stop.get(fresh=True)
+        for request in self._requests.values():
+            request.get(fresh=True)
 
     def journal(self, kind: str, attempt: int) -> Journal:
         """The lines that this process writes of a kind in an attempt."""
@@ -142,9 +147,9 @@ class Mirror:
         names = self.remote.entries("attempts")
         return max((int(number) for name in names if (number := name.removeprefix("attempts/")).isdecimal()), default=0)
 
-    def _stop_request(self) -> bytes | None:
+    def _read(self, name: str) -> bytes | None:
         try:
-            return self.remote.read("stop.json")
+            return self.remote.read(name)
         except NotFoundError:
             return None
 

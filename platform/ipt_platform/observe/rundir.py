@@ -1,7 +1,8 @@
-"""The folder of a run: where each file lies, who owns the run now, and how to ask it to stop.
+"""The folder of a run: where each file lies, who owns the run now, and how to ask something of it.
 
 <storage>/<run-id>/
-  job.yaml   events.jsonl   metrics.jsonl   report.json   stop.json   heartbeat.json
+  job.yaml   events.jsonl   metrics.jsonl   report.json   heartbeat.json
+  stop.json  checkpoint.json   what is asked of the attempt that owns it
   submission.json            of a run that was submitted to a cluster
   attempts/<n>               one file per start of the run; the highest number owns the run
   attempts/.lock             held while something is made final, and while an attempt takes the run over
@@ -127,6 +128,11 @@ class RunDir:
         return self.path / "stop.json"
 
     @property
+    def checkpoint_now(self) -> Path:
+        """The request for a checkpoint, if there is one."""
+        return self.path / "checkpoint.json"
+
+    @property
     def submission(self) -> Path:
         """Where it was submitted to last, if that was a cluster (`cluster.remote`)."""
         return self.path / "submission.json"
@@ -226,24 +232,42 @@ class RunDir:
         Returns:
             The attempt that was asked (0: none has started yet, nothing will stop).
         """
-        attempt = self.current_attempt()
-        data = json.dumps({"attempt": attempt, "reason": reason}).encode() + b"\n"
-        if self.mirror:
-            self.mirror.request_stop(data)
-        else:
-            replace_file(self.stop, data)
-        return attempt
+        return self._ask(self.stop, reason=reason)
 
     def stop_requested(self, attempt: int) -> str | None:
         """The reason why this attempt is asked to stop, or None; requests to earlier attempts do not count."""
+        return self._asked(self.stop, attempt, "reason")
+
+    def request_checkpoint(self) -> int:
+        """Ask the attempt that owns the run now to commit a checkpoint and go on.
+
+        Returns:
+            The attempt that was asked (0: none has started yet).
+        """
+        return self._ask(self.checkpoint_now, request=secrets.token_hex(8))
+
+    def checkpoint_requested(self, attempt: int) -> str | None:
+        """What this attempt is asked for a checkpoint with, other words each time; None: it is not."""
+        return self._asked(self.checkpoint_now, attempt, "request")
+
+    def _ask(self, file: Path, **what: str) -> int:
+        attempt = self.current_attempt()
+        data = json.dumps({"attempt": attempt, **what}).encode() + b"\n"
+        if self.mirror:
+            self.mirror.ask(file.name, data)
+        else:
+            replace_file(file, data)
+        return attempt
+
+    def _asked(self, file: Path, attempt: int, what: str) -> str | None:
         try:
-            data = self.mirror.stop_request() if self.mirror else self.stop.read_bytes()
+            data = self.mirror.asked(file.name) if self.mirror else file.read_bytes()
         except FileNotFoundError:
             return None
         if data is None:
             return None
         value = json.loads(data)
-        return str(value["reason"]) if value["attempt"] == attempt else None
+        return str(value[what]) if value["attempt"] == attempt else None
 
     # A run on S3 (`observe.mirror`); of any other run these do nothing.
 

@@ -18,8 +18,12 @@ class Hooks(Protocol):
     def log(self, interval: "Interval") -> None:
         """Report an interval of steps."""
 
+    def due(self) -> bool:
+        """Whether an evaluation or a checkpoint is due after this step; not asked after the last one."""
+        ...
+
     def milestone(self) -> None:
-        """A step after which an evaluation or a checkpoint is due; the loop's clocks stand still meanwhile."""
+        """Evaluate, or commit; the loop's clocks stand still meanwhile."""
 
     def should_stop(self) -> bool:
         """Whether to stop here; the same answer in every worker."""
@@ -59,7 +63,6 @@ def run_steps(
     total: int,
     images_at: Callable[[int], int],
     log_every: int,
-    milestones: tuple[int, ...],
     clock: Callable[[], float],
 ) -> bool:
     """Train from `state.step` until `total` steps are done; False if a hook stopped it before.
@@ -73,7 +76,6 @@ def run_steps(
         total: steps at the end.
         images_at: images of a step, over all workers.
         log_every: steps between reports, and between questions whether to stop.
-        milestones: periods in steps; `hooks.milestone` is called after every multiple of one, and not after the last step.
         clock: seconds.
 
     Raises:
@@ -99,6 +101,6 @@ def run_steps(
             images, seconds, waited, alone, each = 0, 0.0, 0.0, 0.0, []
             if state.step < total and hooks.should_stop():
                 return False
-        if state.step < total and any(state.step % period == 0 for period in milestones):
+        if state.step < total and hooks.due():
             hooks.milestone()
     return True

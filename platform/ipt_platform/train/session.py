@@ -81,6 +81,8 @@ class Session:
         self.refused = self.last_bad = ""
         self.leaving: IptError | None = None
         self.evaluation_due = False
+        self.asked_for = ""  # a checkpoint: the request that was heard last
+        self.checkpoint_due = False
         self.telling = Telling(job, place, surroundings.voice)
         # What is written in between stays on this machine, or says itself whose it is.
         self.fence = place.run.fence(place.attempt, fresh=False)
@@ -137,7 +139,6 @@ class Session:
             total=self.total,
             images_at=lambda step: self.schedule.locate(step).stage.images,
             log_every=self.job.train.log_every,
-            milestones=tuple(filter(None, (self.job.evaluate.every, self.job.checkpoint.every))),
             clock=self.clock,
         )
         if not finished:
@@ -197,22 +198,29 @@ class Session:
         self.telling.steps(interval, self.state, located.stage, line, [share for _, share in told])
         log.info("step %d/%d loss %s", self.state.step, self.total, line["loss"])
 
+    def due(self) -> bool:
+        """Whether the job says so, or a person asked for a checkpoint."""
+        every = (self.job.evaluate.every, self.job.checkpoint.every)
+        return self.checkpoint_due or any(self.state.step % period == 0 for period in every if period)
+
     def milestone(self) -> None:
-        """Evaluate and commit where the job says so, and commit what is the best so far."""
+        """Evaluate and commit where the job says so, and commit what is the best so far, or what somebody asked for."""
         best = self.keeping.best
         if self.job.evaluate.every and self.state.step % self.job.evaluate.every == 0:
             self._evaluate()
-        if self.state.step % self.job.checkpoint.every == 0 or self.keeping.best is not best:
+        if self.checkpoint_due or self.state.step % self.job.checkpoint.every == 0 or self.keeping.best is not best:
             self._commit()
+            self.checkpoint_due = False
 
     def should_stop(self) -> bool:
         """Whether to make room, for a person or for machines that go, or because the run was taken over.
 
-        The first worker looks, all hear.
+        The first worker looks, all hear; so they do of a person's wish for a checkpoint.
         """
         workers = self.place.workers
         self.refused = self.refused or self.keeping.refused()
-        self.leaving, refused = workers.from_first((self._asked() if workers.first else None, self.refused))
+        heard = (self._asked(), self._wants_checkpoint(), self.refused) if workers.first else None
+        self.leaving, self.checkpoint_due, refused = workers.from_first(heard)
         if refused:
             raise RefusedError(refused)
         return self.leaving is not None
@@ -239,6 +247,12 @@ class Session:
             return CancelledRunError(reason)
         notice = self.surroundings.notice()
         return PreemptedError(notice) if notice is not None else None
+
+    def _wants_checkpoint(self) -> bool:
+        """Whether somebody has asked for a checkpoint since this was asked last."""
+        request = self.place.run.checkpoint_requested(self.place.attempt) or self.asked_for
+        new, self.asked_for = request != self.asked_for, request
+        return new
 
     def _commit_and_leave(self, why: IptError) -> NoReturn:
         """Commit a checkpoint, then raise."""

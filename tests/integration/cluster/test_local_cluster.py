@@ -15,6 +15,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from ipt_platform.checkpoint.files import list_checkpoints
 from ipt_platform.cluster.local import ALONE
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
@@ -218,6 +219,17 @@ def test_nothing_listens_to_other_machines_while_a_job_trains(long, local):
     assert any(process.name().startswith("ray::RayTrain") for process in found)
     assert listening
     assert [each for each in listening if not each[1].startswith(("127.", "::1", "::ffff:127."))] == []
+
+
+def test_a_run_commits_a_checkpoint_when_it_is_asked_to_and_goes_on(workplace, long):
+    run = long[0]
+    until(lambda: trains(run), "it was to train")
+
+    asked = workplace.do("checkpoint", run.id, "--json")
+
+    assert asked.process.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["step"] in [info.step for info in list_checkpoints(run.path) if info.usable]
+    assert run_status(run).state == "running"
 
 
 def test_a_run_is_not_submitted_twice(workplace, long):

@@ -167,6 +167,23 @@ def test_who_may_only_look_steers_nothing(guarded, storage):
     ]
 
 
+def test_who_may_steer_asks_for_a_checkpoint(guarded, storage):
+    run = write_run(storage, "demo")
+    viewer, runner = guarded("viewer"), guarded("runner")
+
+    assert "Checkpoint now" not in viewer.get("/runs/demo", headers=HTML).text
+    assert post(viewer, "/runs/demo/checkpoint").status_code == 403
+    assert run.checkpoint_requested(1) is None
+
+    assert "Checkpoint now" in runner.get("/runs/demo", headers=HTML).text
+    assert post(runner, "/runs/demo/checkpoint").headers["location"] == "/runs/demo"
+    assert run.checkpoint_requested(1)
+    assert run.stop_requested(1) is None
+    assert [event["reason"] for event in read_events(run) if event["type"] == "checkpoint-requested"] == [
+        "a checkpoint was asked for by runner-ann on the page"
+    ]
+
+
 def test_a_form_that_is_not_one_of_ours_does_nothing(guarded, client, storage):
     run = write_run(storage, "demo")
     runner, other = guarded("runner"), guarded("runner")

@@ -90,9 +90,10 @@ def _summary(request: Request, run: RunDir) -> dict[str, Any]:
 
 
 def actions_of(status: Status) -> set[str]:
-    """What can be asked of a run in this state: `cancel`, `resume`."""
+    """What can be asked of a run in this state: `cancel`, `checkpoint`, `resume`."""
     if status.state == "running":
-        return set() if status.kind == "evaluate" else {"cancel"}
+        trains = {"checkpoint"} if status.kind in ("train", "finetune") else set()
+        return set() if status.kind == "evaluate" else {"cancel", *trains}
     return {"resume"} if status.state in ("interrupted", "failed", "cancelled") else set()
 
 

@@ -1,4 +1,6 @@
-"""Cancel and resume a run, for those who may; the run's events say who did."""
+"""Cancel and resume a run and ask it for a checkpoint, for those who may; the run's events say who did."""
+
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,30 +24,23 @@ def require(request: Request, role: Role) -> User:
     return user
 
 
-async def _cancel(request: Request) -> Response:
-    return await run_in_threadpool(_do, request, "cancel")
-
-
-async def _resume(request: Request) -> Response:
-    return await run_in_threadpool(_do, request, "resume")
+async def _steer(request: Request, what: str) -> Response:
+    return await run_in_threadpool(_do, request, what)
 
 
 def _do(request: Request, what: str) -> Response:
-    # Ray is imported by both, which takes seconds.
+    # Ray is imported by all of them, which takes seconds.
     from ipt_platform.cluster.again import resume
+    from ipt_platform.cluster.checkpoint import ask_checkpoint
     from ipt_platform.cluster.steer import cancel
 
     user = require(request, "runner")
     name = request.path_params["run"]
-    run, who = run_of(request.app.state.settings, name), f"{user.name} on the page"
-    if what == "cancel":
-        cancel(run, who)
-    else:
-        resume(run, who)
+    act = {"cancel": cancel, "checkpoint": ask_checkpoint, "resume": resume}[what]
+    act(run_of(request.app.state.settings, name), f"{user.name} on the page")
     return RedirectResponse(f"/runs/{name}", 303)
 
 
 routes = [
-    Route("/runs/{run}/cancel", _cancel, methods=["POST"]),
-    Route("/runs/{run}/resume", _resume, methods=["POST"]),
+    Route(f"/runs/{{run}}/{what}", partial(_steer, what=what), methods=["POST"]) for what in ("cancel", "checkpoint", "resume")
 ]

@@ -154,6 +154,17 @@ def test_a_request_to_stop_is_heard_on_another_machine_by_the_attempt_that_was_a
     assert here.stop_requested(there.new_attempt()) is None
 
 
+def test_a_request_for_a_checkpoint_is_heard_on_another_machine_and_is_none_to_stop(machines):
+    here, there = machines.new("here"), machines.new("there")
+    attempt = here.new_attempt()
+
+    assert there.request_checkpoint() == attempt
+
+    assert here.checkpoint_requested(attempt) == there.checkpoint_requested(attempt) is not None
+    assert here.stop_requested(attempt) is None
+    assert here.checkpoint_requested(there.new_attempt()) is None
+
+
 def test_two_different_jobs_under_one_id_meet(machines):
     here, there = machines.new("here", job=b"name: a\n"), machines.new("there", job=b"name: b\n")
     assert there.job.read_bytes() == here.job.read_bytes() == b"name: a\n"
