@@ -94,7 +94,7 @@ TINY_JOB = {
     "apiVersion": "ipt/v1",
     "kind": "train",
     "name": "tiny",
-    "model": {"backbone": "iptv2-tiny", "bias": {"rank": 4}},
+    "model": {"backbone": "iptv2-nano", "bias": {"rank": 4}},
     "tasks": {"denoise": {"params": {"sigma": 25}}, "deblur": None},
     "data": {"shards": "shards/*.tar"},
     "train": {

@@ -109,7 +109,7 @@ def train(base: Path, run: RunDir, max_bad: float | None) -> dict:
         "apiVersion": "ipt/v1",
         "kind": "train",
         "name": "bad",
-        "model": {"backbone": "iptv2-tiny", "bias": {"rank": 2}},
+        "model": {"backbone": "iptv2-nano", "bias": {"rank": 2}},
         "tasks": {"denoise": {"params": {"sigma": 25}}},
         "data": {"shards": "*.tar", "carrier": "local"} | ({} if max_bad is None else {"max_bad": max_bad}),
         "train": {"stages": [{"steps": 9, "patch": PATCH, "images": 4}], "schedule": {"warmup": 1}, "log_every": 3},

@@ -45,7 +45,7 @@ TRAIN = {
     "apiVersion": "ipt/v1",
     "kind": "train",
     "name": "general",
-    "model": {"backbone": "iptv2-tiny", "bias": {"rank": 4}},
+    "model": {"backbone": "iptv2-nano", "bias": {"rank": 4}},
     "tasks": {"denoise": {"params": {"sigma": 25}}, "deblur": None},
     "data": {"shards": ["shards/*.tar"], "carrier": "local"},
     "train": {"stages": [{"steps": 3, "patch": 32, "images": 2}], "ema": 0.9},
@@ -346,7 +346,7 @@ def test_what_cannot_be_begun_from_is_refused_where_it_is_named(base, straight, 
         torch.manual_seed(1)
         backbone, _ = load_backbone(straight[0].backbone)
         backbone.embed.weight.add_(1)
-        write_backbone(tmp_path / "other", backbone, "iptv2-tiny", {}, "now")
+        write_backbone(tmp_path / "other", backbone, "iptv2-nano", {}, "now")
         changes = {**changes, "backbone": str(tmp_path / "other")}
 
     with pytest.raises(SpecError, match=said):
@@ -373,7 +373,7 @@ def test_a_checkpoint_beside_another_backbone_is_refused(base, straight, tmp_pat
     backbone, info = load_backbone(run.backbone)
     backbone.embed.weight.add_(1)
     shutil.rmtree(moved.backbone)
-    write_backbone(moved.backbone, backbone, "iptv2-tiny", {}, "now")
+    write_backbone(moved.backbone, backbone, "iptv2-nano", {}, "now")
 
     with pytest.raises(CheckpointError, match=rf"belongs to the backbone {info.fingerprint}; .*backbone holds sha256:"):
         load_model(moved.checkpoints / f"step-{STEPS}", "derain")

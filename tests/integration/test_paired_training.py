@@ -58,7 +58,7 @@ JOB_SPEC = {
     "apiVersion": "ipt/v1",
     "kind": "train",
     "name": "paired",
-    "model": {"backbone": "iptv2-tiny", "bias": {"rank": 2}},
+    "model": {"backbone": "iptv2-nano", "bias": {"rank": 2}},
     "tasks": {"denoise": {"params": {"sigma": 25}}, "shade": None},
     "data": {"shards": "shards/*.tar", "carrier": "local", "max_bad": 0.9},
     "train": {"stages": [{"steps": 4, "patch": 32, "images": 1}], "schedule": {"warmup": 1}, "log_every": 1, "samples": 1},

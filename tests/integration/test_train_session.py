@@ -43,7 +43,7 @@ def job_of(**changes) -> TrainJob:
         "apiVersion": "ipt/v1",
         "kind": "train",
         "name": "session",
-        "model": {"backbone": "iptv2-tiny", "bias": {"rank": 4, "depthwise": True}},
+        "model": {"backbone": "iptv2-nano", "bias": {"rank": 4, "depthwise": True}},
         "tasks": {"denoise": {"params": {"sigma": 25}}, "deblur": None},
         "data": {"shards": ["shards/*.tar"], "carrier": "local"},
         "train": {
@@ -301,5 +301,5 @@ def test_an_attempt_that_was_overtaken_writes_nothing_more(base, tmp_path, at):
 def test_a_run_of_another_backbone_is_not_gone_on_with(straight, base):
     run, _ = straight
 
-    with pytest.raises(CheckpointError, match="its backbone is iptv2-tiny, the job's is iptv2-small"):
+    with pytest.raises(CheckpointError, match="its backbone is iptv2-nano, the job's is iptv2-small"):
         session(job_of(model={"backbone": "iptv2-small"}), run, base)

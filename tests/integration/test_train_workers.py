@@ -44,7 +44,7 @@ def job_of(**changes) -> TrainJob:
         "apiVersion": "ipt/v1",
         "kind": "train",
         "name": "workers",
-        "model": {"backbone": "iptv2-tiny", "bias": {"rank": 4}},
+        "model": {"backbone": "iptv2-nano", "bias": {"rank": 4}},
         "tasks": {"denoise": {"weight": 2, "params": {"sigma": 25}}, "deblur": None},
         "data": {"shards": ["shards/*.tar"], "carrier": "local", "max_bad": 0.2},
         "train": {"stages": [{"steps": STEPS, "patch": 32, "images": 4}], "log_every": 1, "accumulate": 2},

@@ -45,7 +45,7 @@ def train(runs: Path, base: Path, shards: str, test: str) -> RunDir:
         "apiVersion": "ipt/v1",
         "kind": "train",
         "name": "far",
-        "model": {"backbone": "iptv2-tiny", "bias": {"rank": 4}},
+        "model": {"backbone": "iptv2-nano", "bias": {"rank": 4}},
         "tasks": {"denoise": {"params": {"sigma": 25}}},
         "data": {"shards": shards, "carrier": "local"},
         "train": {"stages": [{"steps": 4, "patch": 32, "images": 2}], "samples": 1},
