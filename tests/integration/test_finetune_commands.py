@@ -58,7 +58,7 @@ def test_validate_and_plan_look_at_the_backbone(workplace, general):
     planned = workplace.do("plan", "finetune.yaml")
 
     assert checked.stdout == "finetune.yaml: a valid finetune job, 'weather'\n"
-    assert "weather: bias-only training of iptv2-nano on 2 workers" in planned.stdout
+    assert "weather: bias-only training of iptv2-tiny on 2 workers" in planned.stdout
     assert re.search(r"frozen backbone sha256:\w{64} from .*/runs/general/checkpoints/step-3", planned.stdout)
     assert re.search(r"bias of derain +[\d,]+ +\d+\.\d%", planned.stdout)
 

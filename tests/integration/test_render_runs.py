@@ -26,7 +26,7 @@ HANG = 180  # seconds
 TRIES = 5
 RAY = Path(sys.executable).with_name("ray")
 STAGES = "train.stages=[{steps: 4, patch: 48, images: 2}]"
-CHANGES = (STAGES, "train.schedule.warmup=1", "name=there")
+CHANGES = ("model.backbone=iptv2-nano", STAGES, "train.schedule.warmup=1", "name=there")
 PORTS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port")
 
 

@@ -23,8 +23,8 @@ from ipt_platform.observe.status import run_status
 
 pytestmark = pytest.mark.slow
 
-CARRIER = "data.carrier=local"
-LONG = (CARRIER, "train.stages=[{steps: 4000, patch: 48, images: 2}]", "evaluate.sets=[]")
+NANO = ("model.backbone=iptv2-nano", "data.carrier=local")
+LONG = (*NANO, "train.stages=[{steps: 4000, patch: 48, images: 2}]", "evaluate.sets=[]")
 HANG = 400
 STEPS = 30  # of the job of a workplace
 
@@ -45,7 +45,7 @@ def submissions(workplace) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def followed(workplace, local):
     """A job that was submitted to the cluster and followed to its end."""
-    return workplace.submit("followed", CARRIER, "--cluster=local")
+    return workplace.submit("followed", *NANO, "--cluster=local")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_cluster_knows_whose_it_was(followed, workplace):
 
 def test_a_finished_run_is_only_reported(followed, workplace):
     before = len(submissions(workplace))
-    again = workplace.submit("followed", CARRIER, "--cluster=local")
+    again = workplace.submit("followed", *NANO, "--cluster=local")
 
     assert again.process.returncode == 0, again.stderr
     assert "steps in" in again.stdout
@@ -102,7 +102,7 @@ def test_one_exporter_counts_for_one_run_after_the_other(followed, workplace, ta
     until(lambda: scrape(targets).get(steps, 0) >= STEPS, "the first run is counted")
     before = json.loads(targets.read_text())
 
-    done = workplace.submit("counted", CARRIER, "--cluster=local")
+    done = workplace.submit("counted", *NANO, "--cluster=local")
     assert done.process.returncode == 0, done.stderr
 
     until(lambda: scrape(targets)[steps] >= 2 * STEPS, "the second run is counted")
@@ -182,7 +182,7 @@ def test_the_token_is_in_nothing_that_is_kept_or_told(followed, workplace, local
 
 
 def test_it_goes_on_when_whoever_submitted_it_is_gone(workplace, local):
-    command = workplace.submit("alone", CARRIER, "--cluster=local", wait=False)
+    command = workplace.submit("alone", *NANO, "--cluster=local", wait=False)
     run = workplace.run("alone")
     command.until(lambda: trains(run) or run_status(run).state == "finished")
     command.process.kill()
@@ -269,7 +269,7 @@ def test_a_cluster_that_is_not_there_is_told(workplace):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         config.write_text(f'[clusters.gone]\naddress = "http://127.0.0.1:{free.getsockname()[1]}"\n')
-        command = workplace.submit("nowhere", CARRIER, "--cluster=gone")
+        command = workplace.submit("nowhere", *NANO, "--cluster=gone")
         looked = workplace.do("doctor", "--cluster=gone")
 
     assert command.process.returncode == 6

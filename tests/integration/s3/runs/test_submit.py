@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = 200
 SMALL = (
+    "model.backbone=iptv2-nano",
     f"train.stages=[{{steps: {STEPS}, patch: 32, images: 2}}]",
     "train.log_every=5",
     "checkpoint.every=30",
