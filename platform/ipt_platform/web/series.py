@@ -140,7 +140,10 @@ class Library:
 
     @contextmanager
     def open(self, run: RunDir) -> Iterator[Series]:
-        """The series of a run as it is now; nobody changes it meanwhile. Who opens several does so in the order of names."""
+        """The series of a run as it is now; nobody changes it meanwhile.
+
+        Who opens several does so in the order of their paths, and each of them once.
+        """
         run.refresh()
         with self._lock:
             series = self._kept.pop(run.metrics, None) or Series(run.metrics)

@@ -210,7 +210,7 @@ def test_names_are_shown_as_they_are_and_run_nothing(client, storage):
 
 @pytest.mark.parametrize(
     "name",
-    ["..%2f..%2fetc%2fpasswd", "registry", "Demo", "a:b:c", "a:..", ":", "%00", "a%2fb", "demo:none", "-", "~root", "x" * 200],
+    ["..%2f..%2fetc%2fpasswd", "registry", "Demo", "a:b:c", "a:..", "demo:", ":", "%00", "a%2fb", "demo:none", "-", "~root", "x" * 200],
 )
 def test_a_name_that_is_no_run_is_not_found(client, storage, name):
     write_run(storage, "demo")
@@ -268,6 +268,16 @@ def test_runs_are_compared_curve_by_curve_and_job_by_job(client, storage):
     assert client.get("/compare?run=one&run=one").status_code == 400
     assert client.get("/compare?" + "&".join(f"run=r{n}" for n in range(9))).status_code == 400
     assert client.get("/compare?run=one&run=none").status_code == 404
+
+
+def test_a_run_has_one_name_only(client, storage, monkeypatch):
+    write_run(storage, "one")
+    write_run(storage, "two")
+    monkeypatch.chdir(storage)  # where a search for a folder of this name would find one
+
+    for other in ("one:", "two:one"):
+        assert client.get(f"/compare?run=one&run={other}").status_code == 404
+        assert client.get(f"/compare/series?run=one&run={other}").status_code == 404  # and waits for nobody
 
 
 def test_a_job_that_cannot_be_read_is_said_and_the_rest_is_shown(client, storage):

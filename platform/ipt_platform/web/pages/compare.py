@@ -48,9 +48,10 @@ def _series(request: Request) -> Response:
 
 def _charts(request: Request, runs: dict[str, RunDir], start: float, end: float) -> Any:
     library = services(request).series
+    distinct = {run.path: run for run in runs.values()}  # who opens one twice waits for itself
     with ExitStack() as held:
-        series = {name: held.enter_context(library.open(run)) for name, run in sorted(runs.items())}
-        return charts_over({name: series[name] for name in runs}, start, end)
+        series = {path: held.enter_context(library.open(run)) for path, run in sorted(distinct.items())}
+        return charts_over({name: series[run.path] for name, run in runs.items()}, start, end)
 
 
 def _difference(name: str, first: RunDir, other: RunDir) -> Difference:
