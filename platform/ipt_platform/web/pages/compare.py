@@ -11,14 +11,13 @@ from starlette.routing import Route
 
 from ipt_platform.errors import IptError
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.status import run_status
 from ipt_platform.spec.load import Change, job_changes, read_job
 from ipt_platform.web.charts import charts_over
 from ipt_platform.web.files import run_of
 from ipt_platform.web.pages.run import span_of
 from ipt_platform.web.render import answer, page
 from ipt_platform.web.services import services
-from ipt_platform.web.statuses import Row, owner_of
+from ipt_platform.web.statuses import Row, owner_of, status_of
 
 MOST = 8
 
@@ -34,7 +33,7 @@ class Difference:
 
 def _compare(request: Request) -> Response:
     runs = _of(request)
-    rows = {name: Row(run_status(run, quick=True), owner_of(run)) for name, run in runs.items()}
+    rows = {name: Row(status_of(run), owner_of(run)) for name, run in runs.items()}
     names = list(runs)
     differences = [_difference(name, runs[names[0]], runs[name]) for name in names[1:]]
     query = "&".join(f"run={name}" for name in names)

@@ -11,14 +11,14 @@ from starlette.routing import Route
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.runs import all_statuses
-from ipt_platform.observe.status import UNITS, Status, run_status
+from ipt_platform.observe.status import UNITS, Status
 from ipt_platform.web.charts import charts_of
 from ipt_platform.web.events import in_words
 from ipt_platform.web.files import MEMBER, run_of
 from ipt_platform.web.logs import Asked, shown_logs
 from ipt_platform.web.render import answer, page
 from ipt_platform.web.services import services
-from ipt_platform.web.statuses import owner_of
+from ipt_platform.web.statuses import owner_of, status_of
 
 EVENTS = 200
 MEMBERS = 200
@@ -74,7 +74,7 @@ def span_of(request: Request) -> tuple[float, float]:
 
 
 def _summary(request: Request, run: RunDir) -> dict[str, Any]:
-    status = run_status(run, quick=True)
+    status = status_of(run)
     whole, _, member = _name(request).partition(MEMBER)
     return {
         "name": _name(request),

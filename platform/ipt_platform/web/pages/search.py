@@ -9,12 +9,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.status import run_status
 from ipt_platform.web.files import run_of
 from ipt_platform.web.found import TYPES, files_of, report_of, report_page, trials_of
 from ipt_platform.web.pareto import scatter
 from ipt_platform.web.render import page
 from ipt_platform.web.services import services
+from ipt_platform.web.statuses import status_of
 
 KINDS = ("tune", "analyze")
 
@@ -41,7 +41,7 @@ def _now(request: Request) -> dict[str, Any]:
     return {
         "name": name,
         "run": run,
-        "status": run_status(run, quick=True),
+        "status": status_of(run),
         "paths": _paths([trial.values for trial in trials]),
         "trials": trials,
         "picture": scatter(report.get("trials", ()), set(report.get("pareto", ()))) if report else None,
@@ -70,7 +70,7 @@ def _of(request: Request) -> tuple[RunDir, str]:
     """
     name = request.path_params["run"]
     run = run_of(request.app.state.settings, name)
-    kind = run_status(run, quick=True).kind
+    kind = status_of(run).kind
     if kind not in KINDS:
         raise HTTPException(404, f"run {run.id} is no search and no analysis (kind: {kind or 'not known'})")
     return run, name
