@@ -163,9 +163,30 @@ def test_logs_are_filtered_by_process_level_and_text(client, storage):
     found = page(client, "/runs/demo/logs?text=STEP+1+(OF")
     assert "step 1 (of 2)" in found
     assert "it broke" not in found
-    assert client.get("/runs/demo/logs?rank=../../job").status_code == 404
+    none = page(client, "/runs/demo/logs?rank=../../job")
+    assert "Attempt 1 has no log of ../../job; it has 0, 1, driver." in none
+    assert "seed" not in none
     assert client.get("/runs/demo/logs?attempt=7").status_code == 200
     assert "ray says hello" in page(client, "/runs/demo/parts/lines?rank=driver")
+
+
+def test_logs_follow_new_attempts(client, storage):
+    run = write_run(storage, "demo")
+    run.logs(1, 3).write_text("rank three\n")
+    chosen = "/runs/demo/logs?attempt=&rank=3&level=&text="
+    assert "rank three" in page(client, chosen)
+
+    run.logs(run.new_attempt(), 0).write_text("again\n")
+
+    text = page(client, chosen)
+    assert "Attempt 2 has no log of rank 3" in text
+    assert '<option value="3" selected>rank 3</option>' in text
+    assert "<option selected>" not in text  # the attempt stays the newest
+    run.logs(2, 3).write_text("rank three again\n")
+    assert "rank three again" in page(client, "/runs/demo/parts/lines?rank=3")
+    earlier = page(client, "/runs/demo/logs?attempt=1&rank=3")
+    assert "<option selected>1</option>" in earlier
+    assert "of attempt 1;" in earlier
 
 
 def test_logs_hold_no_secrets(client, storage, monkeypatch):
