@@ -5,6 +5,7 @@ import os
 import pwd
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,32 @@ def status_of(run: RunDir) -> Status:
     except Exception as error:  # whatever stands in the files of one run, the others are to be seen
         log.debug("run %s", run.id, exc_info=error)
         return Status(run.id, DAMAGED, f"its files cannot be understood: {type(error).__name__}: {error}")
+
+
+class Members:
+    """The runs of the searches and analyses that were asked for last.
+
+    Args:
+        most: so many of them are kept.
+    """
+
+    def __init__(self, most: int = 16):
+        self._most, self._lock = most, threading.Lock()
+        self._kept: OrderedDict[str, Statuses] = OrderedDict()
+
+    def of(self, run: RunDir) -> list[Row]:
+        """The runs of one, by name; [] where it has none.
+
+        Raises:
+            UsageError, InfrastructureError: as `Statuses.all`.
+        """
+        place = f"{run.place}/{run.members.name}"
+        with self._lock:
+            found = self._kept.pop(place, None) or Statuses(place)
+            self._kept[place] = found
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return found.all()
 
 
 def owner_of(run: RunDir) -> str:

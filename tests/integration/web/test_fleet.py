@@ -75,7 +75,10 @@ def test_no_alert_is_good_news(prometheus, storage, monkeypatch):
     assert "No alert is firing" in shown(prometheus, storage)
 
 
-@pytest.mark.parametrize("answer", [(500, b""), (200, b"<html>"), (200, b"[]"), (302, b""), *((200, b'{"data": {"alerts": ' + each + b"}}") for each in ODD)])
+@pytest.mark.parametrize(
+    "answer",
+    [(500, b""), (200, b"<html>"), (200, b"[]"), (302, b""), *((200, b'{"data": {"alerts": ' + each + b"}}") for each in ODD)],
+)
 def test_a_prometheus_that_does_not_answer_is_said(prometheus, storage, monkeypatch, answer):
     monkeypatch.setattr(Prometheus, "answer", answer)
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.web.files import run_of
-from ipt_platform.web.found import TYPES, files_of, report_of, report_page, trials_of
+from ipt_platform.web.found import TYPES, Report, files_of, report_of, report_page, trials_of
 from ipt_platform.web.pareto import scatter
 from ipt_platform.web.render import page
 from ipt_platform.web.services import services
@@ -36,16 +36,18 @@ def _part(request: Request) -> Response:
 
 def _now(request: Request) -> dict[str, Any]:
     run, name = _of(request)
-    report = report_of(run)
-    trials = trials_of(run, report)
+    report = report_of(run) or Report()
+    members = {row.status.run_id: row.status for row in services(request).members.of(run)}
+    trials = trials_of(run, report, members)
     return {
         "name": name,
         "run": run,
         "status": status_of(run),
         "paths": _paths([trial.values for trial in trials]),
         "trials": trials,
-        "picture": scatter(report.get("trials", ()), set(report.get("pareto", ()))) if report else None,
-        "knobs": report.get("importance", {}) if report else {},
+        "picture": scatter(report.trials, report.front),
+        "knobs": report.knobs,
+        "judged_at": report.judged_at,
         "written": report_page(run, f"/search/{name}/files"),
         "files": files_of(run),
     }
