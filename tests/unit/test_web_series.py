@@ -108,6 +108,39 @@ def test_a_step_that_is_none_is_passed_over(tmp_path, step):
     assert ("loss", "b") not in series.curves
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 2, "evaluation": null}',
+        '{"step": 2, "evaluation": 1}',
+        '{"step": 2, "evaluation": {"s": null}}',
+        '{"step": 2, "evaluation": {"s": {"t": 3}}}',
+        '{"step": 2, "evaluation": {"s": {"t": {"psnr": "high"}}}}',
+        f'{{"step": 2, "lr": {10**400}, "loss": {{"a": {10**400}, "b": true}}}}',
+    ],
+)
+def test_a_line_that_is_damaged_ends_no_curve(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "lr": 1.0}}\n{line}\n{{"step": 3, "lr": 3.0}}\n')
+    series = Series(path)
+
+    series.update()
+
+    assert {name: list(each.values) for name, each in series.curves.items()} == {("lr",): [1.0, 3.0]}
+
+
+def test_a_set_that_was_restored_perfectly_is_told_and_has_no_point(tmp_path):
+    written = [{"step": step, "evaluation": {"test": {"rain": {"psnr": value}}}} for step, value in ((1, 30.0), (2, None))]
+
+    with Library().open(run_with(tmp_path, "a", *written)) as series:
+        chart = charts_of(series, -math.inf, math.inf)[0]
+        assert series.curves["psnr", "test", "rain"].at(2) == math.inf
+
+    assert chart["curves"][0]["values"] == [30.0, None]
+    assert chart["curves"][0]["last"] == (2, "inf")
+    json.dumps(chart, allow_nan=False)
+
+
 @given(st.lists(st.floats(-1e3, 1e3), min_size=50, max_size=400), st.integers(2, 40))
 def test_thinned_curves_keep_their_means_and_every_peak(values, points):
     steps, found = drawn({"a": curve(range(0, 3 * len(values), 3), values)}, points=points)
@@ -178,3 +211,24 @@ def test_the_library_forgets_who_was_not_asked_for_longest(tmp_path):
             assert len(series.curves["lr",].steps) == 10
 
     assert [library.known(run) for run in runs] == [True, False, True]
+
+
+class Growing(dict):
+    """Gets one more whenever it is looked through, as it may where another thread reads what has come."""
+
+    def values(self):
+        for each in super().values():
+            self[len(self)] = each
+            yield each
+
+
+def test_to_forget_somebody_needs_no_look_at_what_others_read(tmp_path):
+    first, second = (run_with(tmp_path, name, *({"step": step, "lr": 1.0} for step in range(10))) for name in "ab")
+    library = Library(most=15)
+    with library.open(first) as series:
+        series.curves = Growing(series.curves)
+
+    with library.open(second):
+        pass
+
+    assert not library.known(first)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
+from ipt_platform.observe import said
 from ipt_platform.observe.events import utc_now
 from ipt_platform.observe.jsonl import append_line, line_of, newest_with, read_lines
 from ipt_platform.observe.rundir import RunDir
@@ -57,11 +58,11 @@ def psnr_of(line: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """PSNR in dB by test set and task in a line ({}: it is no evaluation); infinite where a set was restored perfectly."""
     return {
         name: {
-            task: math.inf if numbers["psnr"] is None else numbers["psnr"]
-            for task, numbers in tasks.items()
-            if "psnr" in numbers
+            task: value
+            for task, measured in said.table(tasks).items()
+            if "psnr" in (told := said.table(measured)) and (value := said.psnr(told["psnr"])) is not None
         }
-        for name, tasks in line.get("evaluation", {}).items()
+        for name, tasks in said.table(line.get("evaluation")).items()
     }
 
 

@@ -1,6 +1,6 @@
 """In which state a run is, and why, worked out from its files alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from ipt_platform.checkpoint import remote
 from ipt_platform.checkpoint.manifest import COMMIT, steps
 from ipt_platform.errors import ExitCode
+from ipt_platform.observe import said
 from ipt_platform.observe.events import ENDINGS, read_events, utc_now
 from ipt_platform.observe.heartbeat import last_beat
 from ipt_platform.observe.jsonl import read_ends
@@ -83,7 +84,7 @@ def run_status(
 
     An attempt without an ending is running as long as its leading process is seen alive. Where that process is gone,
     the run is interrupted at once; where it cannot be seen (another machine), after `stale` seconds without a word or a
-    heartbeat. The second is there for a machine whose clock is wrong.
+    heartbeat. The second is there for a machine whose clock is wrong. What a damaged line says is taken as not said.
 
     Args:
         run: the run.
@@ -102,10 +103,11 @@ def run_status(
     kind = next((str(event.get("kind", "")) for event in events if event.get("type") == "created"), "")
     reports = last_reports(run, ("steps", "evaluation"), _QUICK_METRICS if quick else None)
     training, evaluation = reports.get("steps", {}), reports.get("evaluation", {})
+    lines = (*events[-1:], training, evaluation)
     step, total = _progress(training, events)
     checkpoint = newest_commit(run)
-    updated = max([line["time"] for line in (*events[-1:], training, evaluation) if "time" in line] + [attempt.started])
-    ending = next((event for event in reversed(current) if event.get("type") in ENDINGS), None)
+    updated = max(said.moment(each) for each in (*(line.get("time") for line in lines), attempt.started))
+    ending = next((event for event in reversed(current) if _is_of(event, ENDINGS)), None)
     if ending:
         state, reason = ending["type"], _ended(run, ending, step, total, kind, checkpoint)
     elif attempt.number == 0:
@@ -116,6 +118,7 @@ def run_status(
         if age > stale and (attempt.process is None or attempt.process.alive() is None):
             age = min(age, _since(last_beat(run, attempt.number), now))
         state, reason = _under_way(run, attempt, age, stale, kind, checkpoint)
+    of_this_attempt = training.get("attempt") == attempt.number
     return Status(
         run_id=run.id,
         state=state,
@@ -124,14 +127,14 @@ def run_status(
         kind=kind,
         step=step,
         steps=total,
-        eta=training.get("eta_seconds") if state == "running" and training.get("attempt") == attempt.number else None,
+        eta=said.number(training.get("eta_seconds")) if state == "running" and of_this_attempt else None,
         attempt=attempt.number,
-        stage=training.get("stage"),
-        loss=training.get("loss"),
+        stage=said.count(training.get("stage")),
+        loss=said.numbers(training.get("loss")) or None,
         psnr=psnr_of(evaluation) or None,
-        images_per_second=training.get("images_per_second"),
-        data_wait_share=training.get("data_wait_share"),
-        samples=training.get("samples"),
+        images_per_second=said.number(training.get("images_per_second")),
+        data_wait_share=said.number(training.get("data_wait_share")),
+        samples=_samples(training.get("samples")),
         checkpoint=checkpoint,
         updated=updated,
     )
@@ -185,17 +188,33 @@ def exit_code_of(ending: Mapping[str, Any]) -> int:
 def ending_of(run: RunDir, attempt: int) -> dict[str, Any] | None:
     """The event that an attempt ended with; None where it has none."""
     ours = (event for event in reversed(read_events(run)) if event.get("attempt") == attempt)
-    return next((event for event in ours if event.get("type") in ENDINGS), None)
+    return next((event for event in ours if _is_of(event, ENDINGS)), None)
 
 
 def _progress(training: dict[str, Any], events: list[dict[str, Any]]) -> tuple[int, int]:
     """Steps done and steps in all: the furthest of the newest attempt, whose steps only rise, whatever its clock did."""
-    furthest, total = (training.get("attempt", 0), training.get("step", 0)), training.get("steps", 0)
+    furthest, total = (_count(training, "attempt"), _count(training, "step")), _count(training, "steps")
     for event in events:
-        total = event.get("steps", total)
-        if event.get("type") in _STEP_EVENTS and ("step" in event or event["type"] == "started"):
-            furthest = max(furthest, (event.get("attempt", 0), event.get("step", 0)))
+        total = _count(event, "steps", total)
+        if _is_of(event, _STEP_EVENTS) and ("step" in event or event["type"] == "started"):
+            furthest = max(furthest, (_count(event, "attempt"), _count(event, "step")))
     return furthest[1], total
+
+
+def _count(line: Mapping[str, Any], name: str, default: int = 0) -> int:
+    found = said.count(line.get(name))
+    return default if found is None else found
+
+
+def _is_of(event: Mapping[str, Any], types: Collection[str]) -> bool:
+    return isinstance(kind := event.get("type"), str) and kind in types
+
+
+def _samples(value: Any) -> dict[str, Any] | None:
+    """The samples of a report, with the counts that they must have; None: it tells of none."""
+    told = said.table(value)
+    bad = {kind: each for kind, each in said.table(told.get("bad")).items() if said.count(each) is not None}
+    return {"seen": _count(told, "seen"), "bad": bad} if told else None
 
 
 def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, kind: str, checkpoint: int | None) -> str:
@@ -208,7 +227,7 @@ def _ended(run: RunDir, ending: dict[str, Any], step: int, total: int, kind: str
 
 def _not_begun(run: RunDir, events: list[dict[str, Any]]) -> str:
     if place := submitted(run):
-        told = next((f"; {event['reason']}" for event in reversed(events) if event["type"] == "warning"), "")
+        told = next((f"; {event.get('reason')}" for event in reversed(events) if event.get("type") == "warning"), "")
         return f"cluster {place.cluster} has it as {place.id}; no attempt has started yet{told}"
     return "no attempt has started yet; submit its job to start it"
 
@@ -217,7 +236,7 @@ def _under_way(run: RunDir, attempt: Attempt, age: float, stale: float, kind: st
     if gone := _gone(run, attempt.process, age, stale, kind, checkpoint):
         return "interrupted", gone
     leader, silent = str(attempt.process or "its process"), f"for {_span(age)}"
-    stop = run.stop_requested(attempt.number)
+    stop = _asked_to_stop(run, attempt.number)
     if stop is not None:
         how = "ends with the next picture" if kind == RESTORE else "commits a checkpoint first"
         how = "its jobs commit a checkpoint first" if kind in ("tune", "analyze") else how
@@ -225,6 +244,13 @@ def _under_way(run: RunDir, attempt: Attempt, age: float, stale: float, kind: st
     if age > stale:
         return "running", f"{leader} is alive but has said nothing {silent}: it may hang, see its logs"
     return "running", f"attempt {attempt.number} is led by {leader}, last word {_span(age)} ago"
+
+
+def _asked_to_stop(run: RunDir, attempt: int) -> str | None:
+    try:
+        return run.stop_requested(attempt)
+    except (ValueError, KeyError, TypeError):
+        return None  # the request is damaged
 
 
 def _gone(run: RunDir, process: Process | None, age: float, stale: float, kind: str, checkpoint: int | None) -> str:

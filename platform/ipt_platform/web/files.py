@@ -18,15 +18,19 @@ def run_of(settings: Settings, name: str) -> RunDir:
         NotFoundError: there is none, or the name is none of a run.
         InfrastructureError: S3 fails.
     """
-    whole, _, member = name.partition(MEMBER)
-    for each in (whole, member) if member else (whole,):
+    whole, mark, member = name.partition(MEMBER)
+    for each in (whole, member) if mark else (whole,):  # `a:` is no second name of `a`
         try:
             check_run_id(each)
         except UsageError as error:
             raise NotFoundError(str(error)) from error
-    run = find_run(settings.storage, whole)
-    if not is_remote(settings.storage) and run.path.absolute().parent != Path(settings.storage).absolute():
-        raise NotFoundError(
-            f"no run {whole!r} in {settings.storage}"
-        )  # `find_run` also looks for a folder of this name in ours
-    return find_run(f"{run.place}/{run.members.name}", member) if member else run
+    run = _within(settings.storage, whole)
+    return _within(f"{run.place}/{run.members.name}", member) if member else run
+
+
+def _within(storage: str, name: str) -> RunDir:
+    """The run of a storage; `find_run` also looks for a folder of this name where the page was started."""
+    run = find_run(storage, name)
+    if not is_remote(storage) and run.path.absolute().parent != Path(storage).absolute():
+        raise NotFoundError(f"no run {name!r} in {storage}")
+    return run

@@ -1,5 +1,6 @@
 """Machines, and what they do: this one, those of a cluster, and what Prometheus warns of."""
 
+import logging
 import os
 import threading
 import time
@@ -13,6 +14,8 @@ import requests
 from ipt_platform.errors import IptError
 from ipt_platform.observe.machine import gpus
 from ipt_platform.web.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _PERIOD = 5.0
 _PROMETHEUS_SECONDS = 5.0
@@ -97,8 +100,11 @@ class Fleet:
     def _ask(self, asked: _Asked, ask: Callable[[], Any]) -> None:
         try:
             value, problem = ask(), ""
-        except (IptError, requests.RequestException, ValueError, KeyError, TypeError) as error:
+        except (IptError, requests.RequestException) as error:
             value, problem = None, str(error)
+        except Exception as error:  # of any kind: others may answer what they like, and are asked again later
+            log.warning("an answer that was not expected", exc_info=error)
+            value, problem = None, f"what it says cannot be understood ({type(error).__name__}: {error})"
         with asked.lock:
             asked.value, asked.problem, asked.at, asked.busy = value, problem, self._clock(), False
 

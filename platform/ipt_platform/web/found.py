@@ -1,16 +1,17 @@
 """What a search or an analysis has found so far, from its files: suggestions, what became of them, and its report."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from ipt_platform.observe import said
 from ipt_platform.observe.jsonl import read_lines
 from ipt_platform.observe.metrics_log import revive
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.runs import all_statuses
 from ipt_platform.observe.status import Status
 
 FILES = (".csv", ".json", ".md", ".png", ".yaml")
@@ -53,35 +54,86 @@ class TrialRow:
         return "stopped" if stopped else self.status.state
 
 
-def trials_of(run: RunDir, report: dict[str, Any] | None) -> list[TrialRow]:
-    """Every trial that was suggested, the best first, those without numbers last."""
-    statuses = {each.run_id: each for each in all_statuses(f"{run.place}/{run.members.name}")}
-    told = {each["trial"]: each for each in (report or {}).get("trials", ())}
-    front, best = set((report or {}).get("pareto", ())), (report or {}).get("best", {}).get("trial")
+@dataclass(frozen=True)
+class Report:
+    """What report.json of a search says, as far as it is of the kind that it must be.
+
+    Attributes:
+        trials: `trial`, `state`, `psnr` (dB) and `parameters` of each; None: not told.
+        front: names of those that no other beats. best: the name of the one that was chosen ("": none was).
+        knobs: as `tune.importance.Importance`. judged_at: the step at which their importance was judged.
+    """
+
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    front: frozenset[str] = frozenset()
+    best: str = ""
+    knobs: list[dict[str, Any]] = field(default_factory=list)
+    judged_at: int = 0
+
+
+def trials_of(run: RunDir, report: Report, statuses: Mapping[str, Status]) -> list[TrialRow]:
+    """Every trial that was suggested, the best first, those without numbers last.
+
+    Args:
+        run: the search.
+        report: of it.
+        statuses: of its runs, by name.
+    """
+    told = {each["trial"]: each for each in report.trials}
     rows = []
     for line in read_lines(run.path / "trials.jsonl"):
-        name = str(line["trial"])
-        status = statuses.get(name)
-        known = told.get(name, {})
-        psnr = known.get("psnr", _mean(status))
-        values = {path: "–" if value is None else str(value) for path, value in line["values"].items()}
-        source = str(line.get("source", ""))
-        rows.append(TrialRow(name, values, source, status, psnr, known.get("parameters"), name in front, name == best))
+        if not isinstance(name := line.get("trial"), str):
+            continue
+        status, known = statuses.get(name), told.get(name)
+        psnr = known["psnr"] if known else _mean(status)
+        values = {path: "–" if value is None else str(value) for path, value in said.table(line.get("values")).items()}
+        parameters = known["parameters"] if known else None
+        front, best = name in report.front, name == report.best
+        rows.append(TrialRow(name, values, str(line.get("source", "")), status, psnr, parameters, front, best))
     return sorted(rows, key=lambda row: (row.psnr is None, -(row.psnr or 0.0), row.name))
 
 
 def _mean(status: Status | None) -> float | None:
-    values = [value for tasks in ((status and status.psnr) or {}).values() for value in tasks.values() if value is not None]
+    values = [value for tasks in ((status and status.psnr) or {}).values() for value in tasks.values()]
     return sum(values) / len(values) if values else None
 
 
-def report_of(run: RunDir) -> dict[str, Any] | None:
-    """report.json of a run; None before it is written, or if it is none."""
+def report_of(run: RunDir) -> Report | None:
+    """What report.json of a run says; None before it is written, or if it is none."""
     try:
         value = revive(json.loads(run.report.read_bytes()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    judged = said.table(value.get("importance"))
+    return Report(
+        [_trial(each) for each in _list(value.get("trials")) if isinstance(said.table(each).get("trial"), str)],
+        frozenset(each for each in _list(value.get("pareto")) if isinstance(each, str)),
+        str(said.table(value.get("best")).get("trial", "")),
+        [_knob(each) for each in map(said.table, _list(judged.get("knobs"))) if each],
+        said.count(judged.get("step")) or 0,
+    )
+
+
+def _trial(told: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {"psnr": said.number(told.get("psnr")), "parameters": said.count(told.get("parameters"))}
+    return {"trial": told["trial"], "state": told.get("state"), **numbers}
+
+
+def _knob(told: Mapping[str, Any]) -> dict[str, Any]:
+    interval = [said.number(each) for each in _list(told.get("interval"))]
+    return {
+        "knob": str(told.get("knob", "")),
+        "share": said.number(told.get("share")),
+        "interval": interval if len(interval) == 2 else None,
+        "beyond_chance": told.get("beyond_chance") is True,
+        "why_not": str(told.get("why_not", "")),
+    }
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def files_of(run: RunDir) -> list[str]:

@@ -43,7 +43,7 @@ def page(request: Request, template: str, code: int = 200, **values: Any) -> Res
         values: what the template shows.
     """
     text = environment().get_template(template).render(request=request, user=request.state.user, **values)
-    return _fresh(request, text.encode(), "text/html; charset=utf-8", code)
+    return _fresh(request, text.encode(errors="replace"), "text/html; charset=utf-8", code)
 
 
 def answer(request: Request, value: Any, code: int = 200) -> Response:

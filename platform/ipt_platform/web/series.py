@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from ipt_platform.observe import said
 from ipt_platform.observe.curves import Column
 from ipt_platform.observe.jsonl import objects_of
-from ipt_platform.observe.metrics_log import revive
+from ipt_platform.observe.metrics_log import psnr_of, revive
 from ipt_platform.observe.rundir import RunDir
 
 NUMBERS = ("lr", "bias_lr", "grad_norm", "bias_grad_norm", "images_per_second", "data_wait_share")
@@ -60,6 +61,7 @@ class Series:
 
     def _begin(self) -> None:
         self.curves: dict[Column, Curve] = {}
+        self.points = 0  # numbers that are kept; others may read it without the lock
         self.position, self._inode, self._last = 0, 0, -1
 
     def update(self) -> None:
@@ -85,21 +87,18 @@ class Series:
                 for line in objects_of(lines):
                     self._take(line)
                 self.position = file.tell() - len(rest)
-
-    @property
-    def points(self) -> int:
-        """How many numbers are kept."""
-        return sum(len(curve.steps) for curve in self.curves.values())
+                self.points = sum(len(curve.steps) for curve in self.curves.values())
 
     def _take(self, line: Mapping[str, Any]) -> None:
-        step = line.get("step")
-        if type(step) is not int or not 0 <= step < 1 << 53:
+        step = said.count(line.get("step"))
+        if step is None:
             return
         measures = "evaluation" in line
+        psnr = psnr_of(revive(line)) if measures else {}
         if step <= self._last:
             for name, curve in self.curves.items():
                 # An evaluation of a step stands beside what training reported of it, and in the place of one on the same set.
-                again = not measures or (name[0] == "psnr" and name[1] in line["evaluation"])
+                again = not measures or (name[0] == "psnr" and name[1] in psnr)
                 curve.cut(step if again else step + 1)
         self._last = step
         for name in _COLUMNS:
@@ -109,16 +108,13 @@ class Series:
                     self._add((name, task), step, each)
             elif value is not None:
                 self._add((name,), step, value)
-        if measures:
-            for test_set, tasks in line["evaluation"].items():
-                for task, numbers in tasks.items():
-                    self._add(("psnr", test_set, task), step, numbers.get("psnr"))
+        for test_set, tasks in psnr.items():
+            for task, value in tasks.items():
+                self._add(("psnr", test_set, task), step, value)
 
     def _add(self, name: Column, step: int, value: Any) -> None:
-        if type(value) is not float:
-            value = revive(value)
-            if not isinstance(value, int | float):
-                return
+        if type(value) is not float and (value := said.number(revive(value))) is None:
+            return
         curve = self.curves.get(name)
         if curve is None:
             curve = self.curves[name] = Curve()
@@ -140,7 +136,10 @@ class Library:
 
     @contextmanager
     def open(self, run: RunDir) -> Iterator[Series]:
-        """The series of a run as it is now; nobody changes it meanwhile. Who opens several does so in the order of names."""
+        """The series of a run as it is now; nobody changes it meanwhile.
+
+        Who opens several does so in the order of their paths, and each of them once.
+        """
         run.refresh()
         with self._lock:
             series = self._kept.pop(run.metrics, None) or Series(run.metrics)

@@ -12,7 +12,7 @@ from ipt_platform.web.fleet import Fleet
 from ipt_platform.web.registered import Registered
 from ipt_platform.web.series import Library
 from ipt_platform.web.settings import Settings
-from ipt_platform.web.statuses import Statuses
+from ipt_platform.web.statuses import Members, Statuses
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ class Services:
 
     settings: Settings
     statuses: Statuses
+    members: Members
     series: Library
     checkpoints: Checkpoints
     fleet: Fleet
@@ -42,7 +43,7 @@ class Services:
 def make_services(settings: Settings) -> Services:
     """The services of a page that is started with these settings."""
     return Services(
-        settings, Statuses(settings.storage), Library(), Checkpoints(), Fleet(settings), Registered(settings.storage)
+        settings, Statuses(settings.storage), Members(), Library(), Checkpoints(), Fleet(settings), Registered(settings.storage)
     )
 
 

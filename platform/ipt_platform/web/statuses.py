@@ -1,13 +1,16 @@
 """The states of all runs of a storage for who looks again and again: worked out anew only where a run's files have changed."""
 
+import logging
 import os
 import pwd
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ipt_platform.errors import IptError
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.runs import all_statuses
 from ipt_platform.observe.status import Status, run_status
@@ -19,6 +22,11 @@ FRESH_SECONDS = 1.0
 
 _FRESH_ON_S3 = 5.0
 _LOOKED_AT = ("events.jsonl", "metrics.jsonl", "stop.json", "submission.json", "heartbeat.json", "attempts", "checkpoints")
+
+DAMAGED = "damaged"
+"""The state on the page of a run whose files cannot be understood; its reason says what is wrong with them."""
+
+log = logging.getLogger(__name__)
 
 _Mark = tuple[tuple[int, int, int], ...]
 
@@ -70,11 +78,52 @@ class Statuses:
     def _row(self, run: RunDir) -> tuple[_Mark, Row]:
         mark = _mark(run.path)
         before = self._known.get(run.id)
-        # Whether a process lives is not seen from files alone.
-        if before and before[0] == mark and before[1].status.state != "running":
+        # Whether a process lives, or a file may be read, is not seen from their marks alone.
+        if before and before[0] == mark and before[1].status.state not in ("running", DAMAGED):
             return before
         owner = before[1].owner if before and before[0] == mark else owner_of(run)
-        return mark, Row(run_status(run, quick=True), owner)
+        return mark, Row(status_of(run), owner)
+
+
+def status_of(run: RunDir) -> Status:
+    """The state of a run from the ends of its files; that of one whose files cannot be understood is DAMAGED.
+
+    Raises:
+        IptError: as `observe.status.run_status`.
+    """
+    try:
+        return run_status(run, quick=True)
+    except IptError:
+        raise
+    except Exception as error:  # whatever stands in the files of one run, the others are to be seen
+        log.debug("run %s", run.id, exc_info=error)
+        return Status(run.id, DAMAGED, f"its files cannot be understood: {type(error).__name__}: {error}")
+
+
+class Members:
+    """The runs of the searches and analyses that were asked for last.
+
+    Args:
+        most: so many of them are kept.
+    """
+
+    def __init__(self, most: int = 16):
+        self._most, self._lock = most, threading.Lock()
+        self._kept: OrderedDict[str, Statuses] = OrderedDict()
+
+    def of(self, run: RunDir) -> list[Row]:
+        """The runs of one, by name; [] where it has none.
+
+        Raises:
+            UsageError, InfrastructureError: as `Statuses.all`.
+        """
+        place = f"{run.place}/{run.members.name}"
+        with self._lock:
+            found = self._kept.pop(place, None) or Statuses(place)
+            self._kept[place] = found
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return found.all()
 
 
 def owner_of(run: RunDir) -> str:

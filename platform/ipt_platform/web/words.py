@@ -23,7 +23,7 @@ def duration(seconds: float | None) -> str:
 def clock(moment: str) -> str:
     """A moment (ISO 8601) as `2026-11-26 20:52:10` UTC."""
     then = parse(moment)
-    return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if then else NOTHING
+    return then.strftime("%Y-%m-%d %H:%M:%S") if then else NOTHING
 
 
 def brief(moment: str) -> str:
@@ -31,17 +31,16 @@ def brief(moment: str) -> str:
     then = parse(moment)
     if then is None:
         return NOTHING
-    then = then.astimezone(UTC)
     return then.strftime("%m-%d %H:%M" if then.year == datetime.now(UTC).year else "%Y-%m-%d %H:%M")
 
 
 def parse(moment: str) -> datetime | None:
-    """A moment written as ISO 8601; None: it is none."""
+    """A moment written as ISO 8601, in UTC; None: it is none."""
     try:
         found = datetime.fromisoformat(moment)
-    except (TypeError, ValueError):
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return found.replace(tzinfo=found.tzinfo or UTC)
 
 
 def number(value: Any, digits: int = 1) -> str:

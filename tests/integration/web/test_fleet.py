@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -11,6 +12,7 @@ import pytest
 from ipt_platform.web.fleet import _node
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import HTML, client_of, write_run
+from tests.pages import START
 
 SINCE = "2026-11-26T10:00:00Z"
 LOW = {"alertname": "DiskLow", "severity": "warning", "instance": "a<b>"}
@@ -19,6 +21,8 @@ ALERTS = [
     {"labels": LOW, "state": "pending", "activeAt": SINCE, "annotations": {"summary": "Make room."}},
     {"labels": STALLED, "state": "firing", "activeAt": SINCE, "annotations": {"summary": "Look at its <logs>."}},
 ]
+ODD = (b"5", b'{"a": 1}', b'[1, "x", null]', b'[{"labels": [1]}]', b'[{"annotations": "x"}]', b'[{"labels": null}]')
+"""Alerts of the wrong kind, as an answer has them."""
 
 
 class Prometheus(BaseHTTPRequestHandler):
@@ -49,8 +53,9 @@ def shown(url: str, storage) -> str:
     """The first page, once Prometheus was asked."""
     client = client_of(Settings(str(storage), prometheus=url))
     fleet = client.app.state.services.fleet
+    end = time.monotonic() + START
     while fleet.alerts() == (None, ""):
-        pass
+        assert time.monotonic() < end
     return client.get("/", headers=HTML).text
 
 
@@ -70,7 +75,10 @@ def test_no_alert_is_good_news(prometheus, storage, monkeypatch):
     assert "No alert is firing" in shown(prometheus, storage)
 
 
-@pytest.mark.parametrize("answer", [(500, b""), (200, b"<html>"), (200, b"[]"), (302, b"")])
+@pytest.mark.parametrize(
+    "answer",
+    [(500, b""), (200, b"<html>"), (200, b"[]"), (302, b""), *((200, b'{"data": {"alerts": ' + each + b"}}") for each in ODD)],
+)
 def test_a_prometheus_that_does_not_answer_is_said(prometheus, storage, monkeypatch, answer):
     monkeypatch.setattr(Prometheus, "answer", answer)
 

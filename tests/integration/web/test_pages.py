@@ -163,9 +163,30 @@ def test_logs_are_filtered_by_process_level_and_text(client, storage):
     found = page(client, "/runs/demo/logs?text=STEP+1+(OF")
     assert "step 1 (of 2)" in found
     assert "it broke" not in found
-    assert client.get("/runs/demo/logs?rank=../../job").status_code == 404
+    none = page(client, "/runs/demo/logs?rank=../../job")
+    assert "Attempt 1 has no log of ../../job; it has 0, 1, driver." in none
+    assert "seed" not in none
     assert client.get("/runs/demo/logs?attempt=7").status_code == 200
     assert "ray says hello" in page(client, "/runs/demo/parts/lines?rank=driver")
+
+
+def test_logs_follow_new_attempts(client, storage):
+    run = write_run(storage, "demo")
+    run.logs(1, 3).write_text("rank three\n")
+    chosen = "/runs/demo/logs?attempt=&rank=3&level=&text="
+    assert "rank three" in page(client, chosen)
+
+    run.logs(run.new_attempt(), 0).write_text("again\n")
+
+    text = page(client, chosen)
+    assert "Attempt 2 has no log of rank 3" in text
+    assert '<option value="3" selected>rank 3</option>' in text
+    assert "<option selected>" not in text  # the attempt stays the newest
+    run.logs(2, 3).write_text("rank three again\n")
+    assert "rank three again" in page(client, "/runs/demo/parts/lines?rank=3")
+    earlier = page(client, "/runs/demo/logs?attempt=1&rank=3")
+    assert "<option selected>1</option>" in earlier
+    assert "of attempt 1;" in earlier
 
 
 def test_logs_hold_no_secrets(client, storage, monkeypatch):
@@ -210,7 +231,21 @@ def test_names_are_shown_as_they_are_and_run_nothing(client, storage):
 
 @pytest.mark.parametrize(
     "name",
-    ["..%2f..%2fetc%2fpasswd", "registry", "Demo", "a:b:c", "a:..", ":", "%00", "a%2fb", "demo:none", "-", "~root", "x" * 200],
+    [
+        "..%2f..%2fetc%2fpasswd",
+        "registry",
+        "Demo",
+        "a:b:c",
+        "a:..",
+        "demo:",
+        ":",
+        "%00",
+        "a%2fb",
+        "demo:none",
+        "-",
+        "~root",
+        "x" * 200,
+    ],
 )
 def test_a_name_that_is_no_run_is_not_found(client, storage, name):
     write_run(storage, "demo")
@@ -270,6 +305,16 @@ def test_runs_are_compared_curve_by_curve_and_job_by_job(client, storage):
     assert client.get("/compare?run=one&run=none").status_code == 404
 
 
+def test_a_run_has_one_name_only(client, storage, monkeypatch):
+    write_run(storage, "one")
+    write_run(storage, "two")
+    monkeypatch.chdir(storage)  # where a search for a folder of this name would find one
+
+    for other in ("one:", "two:one"):
+        assert client.get(f"/compare?run=one&run={other}").status_code == 404
+        assert client.get(f"/compare/series?run=one&run={other}").status_code == 404  # and waits for nobody
+
+
 def test_a_job_that_cannot_be_read_is_said_and_the_rest_is_shown(client, storage):
     write_run(storage, "one")
     write_run(storage, "two").job.write_text("kind: [")
@@ -278,20 +323,6 @@ def test_a_job_that_cannot_be_read_is_said_and_the_rest_is_shown(client, storage
 
     assert 'class="problem"' in text
     assert 'href="/runs/two"' in text
-
-
-def test_damaged_files_break_no_page(client, storage):
-    run = write_run(storage, "demo")
-    for path in (run.events, run.metrics):
-        with path.open("ab") as file:
-            file.write(b'{"torn\n\xff\xfe\n[1, 2]\n{"step": "x", "type": 7, "attempt": "y"}\n{"type": null}\n')
-            file.write(b'{"step": 1, "loss": 3, "evaluation": {"a": {"b": {}}}}\n')
-    (run.attempts / "1").write_text("{")
-    run.stop.write_text('{"attempt": 9, "reason": "x"}')
-    run.job.unlink()
-
-    for path in ("/", "/runs", "/runs/demo", "/runs/demo/logs", "/runs/demo/job", "/runs/demo/series"):
-        assert client.get(path, headers=HTML).status_code == 200, path
 
 
 def test_a_run_that_has_not_begun_is_shown(client, storage):

@@ -7,9 +7,11 @@ import pytest
 
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import create
 from ipt_platform.tune.outcome import write_outcome
 from ipt_platform.tune.trials import Suggestion, suggest
+from ipt_platform.web import statuses
 from ipt_platform.web.pareto import scatter
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import HTML, client_of, write_run
@@ -96,6 +98,56 @@ def test_a_search_that_is_over_shows_front_importance_and_files(tmp_path):
         (plan.run.path / ".hidden.md").write_text("no")
         known = name == "job.yaml" and (plan.run.path / name).is_file()
         assert client.get(f"/search/search/files/{name}", headers=HTML).status_code == (200 if known else 404), name
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "{",
+        "[]",
+        '{"best": null, "pareto": null, "trials": null, "importance": null}',
+        '{"best": [1], "pareto": {"a": 1}, "trials": {"a": 1}, "importance": []}',
+        '{"best": {"trial": null}, "pareto": [[], 1], "trials": [1, {}, {"trial": []}], "importance": {"knobs": 5}}',
+        '{"trials": [{"trial": "t001"}, {"trial": "t002", "psnr": "x", "parameters": {}}], "importance": {"knobs": [1, {}]}}',
+        '{"trials": [{"trial": "t001", "psnr": [], "parameters": "many"}], "importance": {"knobs": [{"share": "x"}]}}',
+        '{"importance": {"step": "x", "knobs": [{"knob": 1, "share": 0.5, "interval": [1]}, {"share": 0.5, "interval": 3}]}}',
+        f'{{"trials": [{{"trial": "t001", "psnr": 1, "parameters": 1{"0" * 400}}}, {{"trial": "t002", "psnr": 1}}]}}',
+    ],
+)
+def test_an_odd_report_hides_no_trial(client, storage, report):
+    run = begun(storage)
+    suggest(run, Suggestion("t001", {"model.bias.rank": 4}, "tpe"), 1)
+    with (run.path / "trials.jsonl").open("a") as file:
+        file.write(
+            '{"values": {"a": 1}}\n{"trial": "t002"}\n{"trial": ["t003"], "values": {}}\n{"trial": "t004", "values": [1]}\n'
+        )
+    run.report.write_text(report)
+
+    text = page(client, "/search/search")
+
+    assert sorted(names(text)) == ["t001", "t002", "t004"]
+
+
+def test_of_many_trials_only_those_are_read_that_have_changed(client, storage, monkeypatch):
+    run = begun(storage)
+    append_event(run, "finished", 1)
+    trials = [write_run(run.members, f"t{number:03d}", "finished") for number in range(9)]
+    for trial in trials:
+        suggest(run, Suggestion(trial.id, {"model.bias.rank": 4}, "tpe"), 1)
+    paths = ("/runs/search/parts/summary", "/search/search/part")
+    before = [page(client, path) for path in paths]
+    read = []
+    monkeypatch.setattr(statuses, "run_status", lambda run, **more: read.append(run.id) or run_status(run, **more))
+
+    again = [page(client, path) for path in paths]
+    assert again == before
+    assert set(read) == {"search"}
+
+    append_event(trials[4], "cancelled", trials[4].new_attempt(), reason="enough")
+    read.clear()
+    assert all(page(client, path).count("state-cancelled") == 1 for path in paths)
+    assert sorted(set(read)) == ["search", "t004"]
+    assert read.count("t004") == 1
 
 
 def test_a_report_is_text_whatever_stands_in_it(client, storage):

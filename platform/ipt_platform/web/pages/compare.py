@@ -11,14 +11,13 @@ from starlette.routing import Route
 
 from ipt_platform.errors import IptError
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.status import run_status
 from ipt_platform.spec.load import Change, job_changes, read_job
 from ipt_platform.web.charts import charts_over
 from ipt_platform.web.files import run_of
 from ipt_platform.web.pages.run import span_of
 from ipt_platform.web.render import answer, page
 from ipt_platform.web.services import services
-from ipt_platform.web.statuses import Row, owner_of
+from ipt_platform.web.statuses import Row, owner_of, status_of
 
 MOST = 8
 
@@ -34,7 +33,7 @@ class Difference:
 
 def _compare(request: Request) -> Response:
     runs = _of(request)
-    rows = {name: Row(run_status(run, quick=True), owner_of(run)) for name, run in runs.items()}
+    rows = {name: Row(status_of(run), owner_of(run)) for name, run in runs.items()}
     names = list(runs)
     differences = [_difference(name, runs[names[0]], runs[name]) for name in names[1:]]
     query = "&".join(f"run={name}" for name in names)
@@ -48,9 +47,10 @@ def _series(request: Request) -> Response:
 
 def _charts(request: Request, runs: dict[str, RunDir], start: float, end: float) -> Any:
     library = services(request).series
+    distinct = {run.path: run for run in runs.values()}  # who opens one twice waits for itself
     with ExitStack() as held:
-        series = {name: held.enter_context(library.open(run)) for name, run in sorted(runs.items())}
-        return charts_over({name: series[name] for name in runs}, start, end)
+        series = {path: held.enter_context(library.open(run)) for path, run in sorted(distinct.items())}
+        return charts_over({name: series[run.path] for name, run in runs.items()}, start, end)
 
 
 def _difference(name: str, first: RunDir, other: RunDir) -> Difference:

@@ -10,11 +10,11 @@ from starlette.routing import Route
 from ipt_platform.errors import NotFoundError
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.samples import find_sample, list_samples, read_params
-from ipt_platform.observe.status import run_status
 from ipt_platform.web.files import MEMBER, run_of
 from ipt_platform.web.panels import panels_of
 from ipt_platform.web.render import answer, page
 from ipt_platform.web.services import services
+from ipt_platform.web.statuses import status_of
 
 FOR_EVER = "private, max-age=31536000, immutable"
 MOST_SUGGESTED = 500
@@ -82,7 +82,7 @@ def _run(request: Request) -> RunDir:
 
 
 def _is_live(run: RunDir) -> bool:
-    return run_status(run, quick=True).state == "running"
+    return status_of(run).state == "running"
 
 
 def _read(data: bytes) -> Any:

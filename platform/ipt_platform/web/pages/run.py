@@ -10,15 +10,14 @@ from starlette.routing import Route
 
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.runs import all_statuses
-from ipt_platform.observe.status import UNITS, Status, run_status
+from ipt_platform.observe.status import UNITS, Status
 from ipt_platform.web.charts import charts_of
 from ipt_platform.web.events import in_words
 from ipt_platform.web.files import MEMBER, run_of
 from ipt_platform.web.logs import Asked, shown_logs
 from ipt_platform.web.render import answer, page
 from ipt_platform.web.services import services
-from ipt_platform.web.statuses import owner_of
+from ipt_platform.web.statuses import owner_of, status_of
 
 EVENTS = 200
 MEMBERS = 200
@@ -74,7 +73,7 @@ def span_of(request: Request) -> tuple[float, float]:
 
 
 def _summary(request: Request, run: RunDir) -> dict[str, Any]:
-    status = run_status(run, quick=True)
+    status = status_of(run)
     whole, _, member = _name(request).partition(MEMBER)
     return {
         "name": _name(request),
@@ -85,7 +84,7 @@ def _summary(request: Request, run: RunDir) -> dict[str, Any]:
         "unit": UNITS.get(status.kind, "step"),
         "may_steer": request.state.user.may("runner"),
         "actions": actions_of(status),
-        "members": _members(run, status),
+        "members": _members(request, run, status),
     }
 
 
@@ -117,11 +116,11 @@ def _checkpoints(request: Request, run: RunDir, later: bool = True) -> dict[str,
     return {"name": _name(request), "checkpoints": shown, "psnr_at": psnr}
 
 
-def _members(run: RunDir, status: Status) -> list[Status]:
+def _members(request: Request, run: RunDir, status: Status) -> list[Status]:
     """The runs of a search or an analysis."""
     if status.kind not in ("tune", "analyze"):
         return []
-    return all_statuses(f"{run.place}/{run.members.name}")[:MEMBERS]
+    return [row.status for row in services(request).members.of(run)[:MEMBERS]]
 
 
 PARTS = {"summary": _summary, "events": _records, "checkpoints": _checkpoints}

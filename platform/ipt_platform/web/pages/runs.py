@@ -14,7 +14,7 @@ from starlette.routing import Route
 from ipt_platform.observe.status import STATES
 from ipt_platform.web.render import page
 from ipt_platform.web.services import services
-from ipt_platform.web.statuses import Row
+from ipt_platform.web.statuses import DAMAGED, Row
 
 PER_PAGE = 50
 _LONGEST = 200
@@ -37,7 +37,7 @@ def _mean_psnr(row: Row) -> float | None:
 
 ORDERS = {
     "name": Order("Run", lambda row: row.status.run_id, down=False),
-    "state": Order("State", lambda row: STATES.index(row.status.state), down=False),
+    "state": Order("State", lambda row: (*STATES, DAMAGED).index(row.status.state), down=False),
     "kind": Order("Kind", lambda row: row.status.kind or None, down=False),
     "progress": Order("Step", lambda row: row.status.step / row.status.steps if row.status.steps else None),
     "eta": Order("Left", lambda row: row.status.eta, down=False, number=True),

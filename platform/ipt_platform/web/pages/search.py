@@ -9,12 +9,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.status import run_status
 from ipt_platform.web.files import run_of
-from ipt_platform.web.found import TYPES, files_of, report_of, report_page, trials_of
+from ipt_platform.web.found import TYPES, Report, files_of, report_of, report_page, trials_of
 from ipt_platform.web.pareto import scatter
 from ipt_platform.web.render import page
 from ipt_platform.web.services import services
+from ipt_platform.web.statuses import status_of
 
 KINDS = ("tune", "analyze")
 
@@ -36,16 +36,18 @@ def _part(request: Request) -> Response:
 
 def _now(request: Request) -> dict[str, Any]:
     run, name = _of(request)
-    report = report_of(run)
-    trials = trials_of(run, report)
+    report = report_of(run) or Report()
+    members = {row.status.run_id: row.status for row in services(request).members.of(run)}
+    trials = trials_of(run, report, members)
     return {
         "name": name,
         "run": run,
-        "status": run_status(run, quick=True),
+        "status": status_of(run),
         "paths": _paths([trial.values for trial in trials]),
         "trials": trials,
-        "picture": scatter(report.get("trials", ()), set(report.get("pareto", ()))) if report else None,
-        "knobs": report.get("importance", {}) if report else {},
+        "picture": scatter(report.trials, report.front),
+        "knobs": report.knobs,
+        "judged_at": report.judged_at,
         "written": report_page(run, f"/search/{name}/files"),
         "files": files_of(run),
     }
@@ -70,7 +72,7 @@ def _of(request: Request) -> tuple[RunDir, str]:
     """
     name = request.path_params["run"]
     run = run_of(request.app.state.settings, name)
-    kind = run_status(run, quick=True).kind
+    kind = status_of(run).kind
     if kind not in KINDS:
         raise HTTPException(404, f"run {run.id} is no search and no analysis (kind: {kind or 'not known'})")
     return run, name
