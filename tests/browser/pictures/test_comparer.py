@@ -117,6 +117,25 @@ def test_zooming_keeps_the_point_under_the_pointer(visit):
     assert after == pytest.approx(before, abs=0.2)
 
 
+def test_every_corner_is_reached_by_keyboard(visit, drawn):
+    seen = visit(f"{PAGE}?mode=flip")
+    seen.page.locator(".cmp-stage").focus()
+    seen.press("Shift+ArrowLeft", "+", "+", "+", "+")
+    before = seen.comparer("c.region")
+    assert 0 < before["x"] and 0 < before["y"] and before["x"] + before["width"] < 200
+
+    seen.press("Shift+ArrowRight")
+    assert seen.comparer("c.region.x") > before["x"]
+    for across, along, x, y in (("Left", "Up", 0, 0), ("Right", "Down", 200, 150)):
+        seen.press(*[f"Shift+Arrow{across}"] * 30, *[f"Shift+Arrow{along}"] * 30)
+        region = seen.comparer("c.region")
+        assert x in (region["x"], region["x"] + region["width"])
+        assert y in (region["y"], region["y"] + region["height"])
+    assert seen.comparer("[c.state.step, c.state.picture]") == [20, ONE]  # nothing else has moved
+    seen.press("?")
+    assert "Shift" in seen.page.get_by_role("dialog", name="Keys").inner_text()
+
+
 @pytest.mark.parametrize("view", ["", "&zoom=8&x=70&y=60", "&zoom=21.5&x=13&y=140", "&zoom=64&x=100&y=75"])
 def test_psnr_and_ssim_are_those_of_python_on_the_region_that_is_seen(visit, drawn, view):
     seen, pictures = visit(f"{PAGE}?picture={TWO}&step=10{view}"), panel(drawn, 10, TWO)
