@@ -122,7 +122,7 @@ def test_every_corner_is_reached_by_keyboard(visit, drawn):
     seen.page.locator(".cmp-stage").focus()
     seen.press("Shift+ArrowLeft", "+", "+", "+", "+")
     before = seen.comparer("c.region")
-    assert 0 < before["x"] and 0 < before["y"] and before["x"] + before["width"] < 200
+    assert min(before["x"], before["y"], 200 - before["x"] - before["width"], 150 - before["y"] - before["height"]) > 0
 
     seen.press("Shift+ArrowRight")
     assert seen.comparer("c.region.x") > before["x"]
@@ -426,3 +426,45 @@ def test_parameters_are_shown_beside_the_picture(visit):
 
     assert seen.page.locator("#params dt").all_inner_texts() == ["sigma", "kernel"]
     assert seen.page.locator("#params dd").all_inner_texts() == ["40", "[0.25,0.12346]"]
+
+
+def test_parameters_are_those_of_the_picture_that_is_shown(visit, storage):
+    draw_samples(storage, "told", [5], NAMES)
+    for sigma, name in enumerate(NAMES):
+        (storage / "told" / "samples" / "step-5" / f"{name}.json").write_text(f'{{"sigma": {sigma}}}')
+    seen = visit(f"/runs/told/pictures?picture={TWO}")
+    held = []
+    seen.page.route(f"**/{ONE}/params", lambda route: held.append(route))
+
+    with seen.page.expect_request(f"**/{ONE}/params"):
+        seen.page.keyboard.press("ArrowUp")
+    with seen.page.expect_response(f"**/{TWO}/params"):
+        seen.page.keyboard.press("ArrowDown")
+    with seen.page.expect_response(f"**/{ONE}/params") as late:
+        held[0].continue_()
+    late.value.finished()
+    seen.settle()
+
+    seen.page.wait_for_selector("#params:not(.cmp-old)")
+    assert seen.page.locator("#params dd").all_inner_texts() == ["1"]
+
+
+def test_whether_two_runs_have_one_scene_is_said_of_the_picture_that_is_shown(visit, storage):
+    for run in ("here", "there"):
+        draw_samples(storage, run, [5], NAMES)
+    folder = storage / "there" / "samples" / "step-5"
+    (folder / f"{ONE}.png").write_bytes((folder / f"{TWO}.png").read_bytes())
+    seen = visit(f"/pictures?left=here&right=there&picture={TWO}")
+    held = []
+    seen.page.context.route(f"**/there/pictures/5/{ONE}/clean.png*", lambda route: held.append(route))
+
+    with seen.page.context.expect_event("request", lambda request: f"/there/pictures/5/{ONE}/clean.png" in request.url):
+        seen.page.keyboard.press("ArrowUp")
+    seen.press("ArrowDown")
+    held[0].continue_()
+    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').store.waiting.size === 0")
+    seen.settle()
+
+    assert seen.page.locator("#note").is_hidden()
+    seen.press("ArrowUp")
+    seen.page.wait_for_selector("#note:visible")
