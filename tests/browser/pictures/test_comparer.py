@@ -9,7 +9,7 @@ import pytest
 from ipt_platform.evaluate.metrics import psnr, ssim
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.storage import create
-from tests.browser.pictures.conftest import NAMES, STEPS
+from tests.browser.pictures.conftest import MEASURED, NAMES, STEPS
 from tests.pages import draw_samples
 
 pytestmark = pytest.mark.slow
@@ -371,6 +371,36 @@ def test_new_steps_come_by_themselves_while_a_run_trains(visit, storage):
 
     (canvas,) = seen.canvases()
     assert seen.agree(canvas, drawn.pictures[10, ONE, "restored"], slice(canvas.shape[1] // 2 + 1, None))
+
+
+def test_the_first_pictures_come_by_themselves(visit, storage):
+    append_event(create(storage, "waiting"), "created", 0, kind="train", steps=20)
+    seen = visit("/runs/waiting/pictures", wait="#none:visible")
+    assert seen.page.locator("ipt-comparer").is_hidden()
+
+    drawn = draw_samples(storage, "waiting", [5], [ONE])
+    seen.page.wait_for_selector(MEASURED)
+    seen.measured()
+
+    assert seen.page.locator("#none").is_hidden()
+    (canvas,) = seen.canvases()
+    assert seen.agree(canvas, drawn.pictures[5, ONE, "restored"], slice(canvas.shape[1] // 2 + 1, None))
+
+
+def test_a_run_that_has_ended_is_asked_again_after_a_while(visit, storage):
+    draw_samples(storage, "resumed", [5], [ONE])
+    run = create(storage, "resumed")
+    append_event(run, "failed", run.new_attempt(), step=5)
+    seen = visit("/runs/resumed/pictures")
+    asked: list[str] = []
+    seen.page.on("request", lambda request: asked.append(request.url))
+
+    draw_samples(storage, "resumed", [5, 10], [ONE])
+    seen.page.wait_for_timeout(6_000)
+    assert not [url for url in asked if url.endswith("/list")]
+    seen.page.clock.set_fixed_time(seen.page.evaluate("() => Date.now() + 60_000"))
+
+    seen.page.wait_for_function("() => document.querySelector('.cmp-step').value === 'step 10 · 2 of 2'")
 
 
 def test_two_runs_stand_beside_each_other(visit, drawn, storage):

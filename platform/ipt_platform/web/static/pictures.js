@@ -2,18 +2,22 @@
 import "./comparer/comparer.js";
 import { ask, whileSeen } from "./live.js";
 
+// Milliseconds after which a run is asked for new pictures; one that has ended may be resumed.
+const OFTEN = 5_000, SELDOM = 60_000;
+
 const comparer = document.getElementById("comparer");
 if (comparer) {
   const runs = JSON.parse(comparer.dataset.runs);
   const lists = runs.map(() => null);
   const tags = runs.map(() => "");
+  const asked = runs.map(() => 0);
   let showing = "";
 
-  // A run that trains gets new pictures; one that has ended stays as it is.
   const look = async () => {
     await Promise.all(runs.map(async (run, place) => {
-      if (lists[place] && !lists[place].live) return;
+      if (lists[place] && !lists[place].live && Date.now() - asked[place] < SELDOM) return;
       const response = await ask(`/runs/${encodeURIComponent(run)}/pictures/list`, tags[place]);
+      asked[place] = Date.now();
       if (!response) return;
       tags[place] = response.headers.get("ETag") || "";
       lists[place] = await response.json();
@@ -21,6 +25,7 @@ if (comparer) {
     const now = tags.join();
     if (now !== showing) {
       showing = now;
+      if (!hasSome()) return;
       comparer.show(runs.length > 1 ? modelOfTwo(...lists) : modelOfOne(lists[0]));
     }
   };
@@ -32,7 +37,16 @@ if (comparer) {
     tellParams(runs[0], step, detail.picture, isShown);
     if (runs.length > 1) tellWhetherOneScene(detail.picture, isShown);
   });
-  whileSeen(look, 5000);
+  whileSeen(look, OFTEN);
+
+  // Whether there is anything to compare; a run that has no pictures yet says so instead, two runs have their note.
+  function hasSome() {
+    if (runs.length > 1) return true;
+    const some = lists[0].pictures.length > 0;
+    document.getElementById("some").hidden = !some;
+    document.getElementById("none").hidden = some;
+    return some;
+  }
 
   function modelOfOne(list) {
     return {
