@@ -244,6 +244,55 @@ def test_marks_and_focus_outlive_new_rows(served, storage, tab):
     assert looked.wrong == []
 
 
+def test_a_log_is_read_while_its_run_writes(served, storage, tab):
+    log = RunDir(storage / "busy").logs(1, 0)
+    log.write_text("".join(f"2026-11-26 10:00:00,000 INFO a: line {number}\n" for number in range(300)))
+    looked = tab(served)
+    page = looked.go("/runs/busy/logs?rank=0")
+
+    def write(*words):
+        with log.open("a") as lines:
+            lines.writelines(f"2026-11-26 10:00:01,000 INFO a: {word}\n" for word in words)
+
+    def scroll(to):
+        page.evaluate(f"document.querySelector('pre').scrollTop = {to}")
+
+    def top():
+        """The line at the upper edge."""
+        return page.evaluate("""() => {
+            const pre = document.querySelector("pre"), box = pre.getBoundingClientRect();
+            const {startContainer: {textContent}, startOffset} = document.caretRangeFromPoint(box.left + 60, box.top + 12);
+            return textContent.slice(textContent.lastIndexOf("\\n", startOffset) + 1).split("\\n")[0];
+        }""")
+
+    end = "(each => Math.abs(each.scrollHeight - each.clientHeight - each.scrollTop) < 2)(document.querySelector('pre'))"
+    assert page.evaluate(end)
+    page.locator("pre").focus()
+    write("followed")
+    looked.until("document.querySelector('pre').textContent.includes('followed')")
+    assert page.evaluate(end)
+    assert page.evaluate("document.activeElement.tagName") == "PRE"
+
+    scroll(2000)
+    read = top()
+    write(*["unseen"] * 20)  # as many lines at its beginning are gone
+    looked.until("document.querySelector('pre').textContent.includes('unseen')")
+    assert "line" in read
+    assert top() == read
+    assert page.evaluate("document.activeElement.tagName") == "PRE"
+
+    page.evaluate("(text => getSelection().setBaseAndExtent(text, 3, text, 90))(document.querySelector('pre').firstChild)")
+    marked = page.evaluate("String(getSelection())")
+    write("waiting")
+    with page.expect_response(lambda response: "parts/lines" in response.url and response.status == 200):
+        pass
+    page.wait_for_timeout(200)
+    assert page.evaluate("String(getSelection())") == marked
+    page.evaluate("getSelection().removeAllRanges()")
+    looked.until("document.querySelector('pre').textContent.includes('waiting')")
+    assert looked.wrong == []
+
+
 def test_a_hostile_name_is_text(served, storage, tab):
     run = write_run(storage, "hostile", steps=4, **{HOSTILE: 0.5})
     append_metrics(run, {"attempt": 1, "step": 40, "evaluation": {HOSTILE: {HOSTILE: {"psnr": 20.0}}}})
