@@ -11,6 +11,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
 from ipt_platform.registry.store import open_registry
 from ipt_platform.tune.trials import suggest
+from ipt_platform.web.pages import runs
 from ipt_platform.web.security.users import add_user, digest_of, remove_user
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import report, write_run
@@ -241,6 +242,33 @@ def test_marks_and_focus_outlive_new_rows(served, storage, tab):
     page.get_by_role("button", name="Compare the marked runs").click()
     page.wait_for_url("**/compare?run=busy&run=done")
     looked.until("document.querySelectorAll('.uplot').length > 2")
+    assert looked.wrong == []
+
+
+def test_marks_are_kept_where_their_rows_are_not_shown(served, storage, tab, monkeypatch):
+    monkeypatch.setattr(runs, "PER_PAGE", 2)
+    looked = tab(served)
+    page = looked.go("/runs?sort=name&down=0")
+    page.get_by_label("Compare busy").check()
+    page.get_by_label("Compare done").check()
+
+    write_run(storage, "another")  # takes the place of the last row
+    looked.until("document.querySelector('tbody').textContent.includes('another')")
+    assert page.get_by_label("Compare done").count() == 0
+    assert page.get_by_text("2 marked").is_visible()
+    page.get_by_role("link", name="Next").click()
+    page.wait_for_url("**page=2")
+    assert page.get_by_label("Compare done").is_checked()
+    page.get_by_label("Compare lost").check()
+    page.get_by_role("button", name="Unmark done").click()
+    assert not page.get_by_label("Compare done").is_checked()
+    assert page.evaluate("document.activeElement.textContent") == "lost ×"
+    assert looked.audit() == []
+    page.go_back()
+    page.get_by_text("2 marked").wait_for()
+
+    page.get_by_role("button", name="Compare the marked runs").click()
+    page.wait_for_url("**/compare?run=busy&run=lost")
     assert looked.wrong == []
 
 

@@ -24,17 +24,15 @@ for (const part of document.querySelectorAll("[data-live]")) {
   }, Number(part.dataset.every || 2000));
 }
 
-// The new content of a part. What had the focus keeps it, what was marked or scrolled stays so, a new state is told.
+// The new content of a part. What had the focus keeps it, what was scrolled stays so, a new state is told.
 function replace(part, text) {
   const spot = place(part, document.activeElement);
-  const marked = new Set([...part.querySelectorAll("input[type=checkbox]:checked")].map((each) => `${each.name}=${each.value}`));
   const scrolled = [...part.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
   const fresh = document.createElement("template");
   fresh.innerHTML = text; // made by our own templates, which escape every value
   const tails = scrolls(part, fresh.content);
   const before = part.querySelector("[data-tell]")?.dataset.tell;
   part.replaceChildren(fresh.content);
-  for (const each of part.querySelectorAll("input[type=checkbox]")) each.checked = marked.has(`${each.name}=${each.value}`);
   part.dispatchEvent(new Event("replaced", { bubbles: true }));
   part.querySelectorAll(".scroll").forEach((each, index) => {
     if (scrolled[index]) [each.scrollLeft, each.scrollTop] = scrolled[index];
