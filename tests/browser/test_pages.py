@@ -190,6 +190,40 @@ def test_a_chart_shows_more_where_one_looks_closer(serve, tmp_path, tab):
     assert looked.wrong == []
 
 
+def test_curves_are_looked_into_and_read_by_keyboard(serve, tmp_path, tab):
+    run = write_run(tmp_path, "long", steps=0)
+    for step in range(1, 301):
+        append_metrics(run, report(step))
+    looked = tab(serve(Settings(str(tmp_path))))
+    page = looked.go("/runs/long")
+    looked.until("document.querySelector('[data-curves]').dataset.drawn >= 1")
+    slider, legend = page.get_by_role("slider", name="Training loss: numbers at a step"), page.locator(".legend").first
+
+    for key, step in (("Home", 1), ("ArrowRight", 2), ("ArrowRight", 3)):
+        slider.press(key)
+        told = f"deblur: {2 / step:.4g} at step {step}"
+        assert told in slider.get_attribute("aria-valuetext")
+        assert told in legend.inner_text()
+    for step in range(301, 340):
+        append_metrics(run, report(step))
+    looked.until("document.querySelector('.chart-step').max === '338'")
+    assert "deblur: 0.6667 at step 3" in legend.inner_text()
+    assert "at step 3" in page.locator(".legend").nth(2).inner_text()  # all charts are read at one step
+
+    page.get_by_label("From step").fill("100")
+    with page.expect_response(lambda response: "from=100" in response.url and "to=" not in response.url):
+        page.keyboard.press("Tab")
+    page.get_by_label("to step", exact=True).fill("120")
+    with page.expect_response(lambda response: "from=100&to=120" in response.url) as found:
+        page.keyboard.press("Enter")
+    assert found.value.json()["charts"][0]["steps"] == list(range(100, 121))
+    with page.expect_response(lambda response: response.url.endswith("/series")):
+        page.get_by_role("button", name="Show all steps").click()
+    assert page.get_by_label("From step").input_value() == ""
+    assert looked.audit() == []
+    assert looked.wrong == []
+
+
 def test_smoothing_is_an_average_without_bias(served, tab):
     page = tab(served).go("/runs/busy")
 
