@@ -11,6 +11,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
 from ipt_platform.registry.store import open_registry
 from ipt_platform.tune.trials import suggest
+from ipt_platform.web.pages import runs
 from ipt_platform.web.security.users import add_user, digest_of, remove_user
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import report, write_run
@@ -189,6 +190,40 @@ def test_a_chart_shows_more_where_one_looks_closer(serve, tmp_path, tab):
     assert looked.wrong == []
 
 
+def test_curves_are_looked_into_and_read_by_keyboard(serve, tmp_path, tab):
+    run = write_run(tmp_path, "long", steps=0)
+    for step in range(1, 301):
+        append_metrics(run, report(step))
+    looked = tab(serve(Settings(str(tmp_path))))
+    page = looked.go("/runs/long")
+    looked.until("document.querySelector('[data-curves]').dataset.drawn >= 1")
+    slider, legend = page.get_by_role("slider", name="Training loss: numbers at a step"), page.locator(".legend").first
+
+    for key, step in (("Home", 1), ("ArrowRight", 2), ("ArrowRight", 3)):
+        slider.press(key)
+        told = f"deblur: {2 / step:.4g} at step {step}"
+        assert told in slider.get_attribute("aria-valuetext")
+        assert told in legend.inner_text()
+    for step in range(301, 340):
+        append_metrics(run, report(step))
+    looked.until("document.querySelector('.chart-step').max === '338'")
+    assert "deblur: 0.6667 at step 3" in legend.inner_text()
+    assert "at step 3" in page.locator(".legend").nth(2).inner_text()  # all charts are read at one step
+
+    page.get_by_label("From step").fill("100")
+    with page.expect_response(lambda response: "from=100" in response.url and "to=" not in response.url):
+        page.keyboard.press("Tab")
+    page.get_by_label("to step", exact=True).fill("120")
+    with page.expect_response(lambda response: "from=100&to=120" in response.url) as found:
+        page.keyboard.press("Enter")
+    assert found.value.json()["charts"][0]["steps"] == list(range(100, 121))
+    with page.expect_response(lambda response: response.url.endswith("/series")):
+        page.get_by_role("button", name="Show all steps").click()
+    assert page.get_by_label("From step").input_value() == ""
+    assert looked.audit() == []
+    assert looked.wrong == []
+
+
 def test_smoothing_is_an_average_without_bias(served, tab):
     page = tab(served).go("/runs/busy")
 
@@ -241,6 +276,82 @@ def test_marks_and_focus_outlive_new_rows(served, storage, tab):
     page.get_by_role("button", name="Compare the marked runs").click()
     page.wait_for_url("**/compare?run=busy&run=done")
     looked.until("document.querySelectorAll('.uplot').length > 2")
+    assert looked.wrong == []
+
+
+def test_marks_are_kept_where_their_rows_are_not_shown(served, storage, tab, monkeypatch):
+    monkeypatch.setattr(runs, "PER_PAGE", 2)
+    looked = tab(served)
+    page = looked.go("/runs?sort=name&down=0")
+    page.get_by_label("Compare busy").check()
+    page.get_by_label("Compare done").check()
+
+    write_run(storage, "another")  # takes the place of the last row
+    looked.until("document.querySelector('tbody').textContent.includes('another')")
+    assert page.get_by_label("Compare done").count() == 0
+    assert page.get_by_text("2 marked").is_visible()
+    page.get_by_role("link", name="Next").click()
+    page.wait_for_url("**page=2")
+    assert page.get_by_label("Compare done").is_checked()
+    page.get_by_label("Compare lost").check()
+    page.get_by_role("button", name="Unmark done").click()
+    assert not page.get_by_label("Compare done").is_checked()
+    assert page.evaluate("document.activeElement.textContent") == "lost ×"
+    assert looked.audit() == []
+    page.go_back()
+    page.get_by_text("2 marked").wait_for()
+
+    page.get_by_role("button", name="Compare the marked runs").click()
+    page.wait_for_url("**/compare?run=busy&run=lost")
+    assert looked.wrong == []
+
+
+def test_a_log_is_read_while_its_run_writes(served, storage, tab):
+    log = RunDir(storage / "busy").logs(1, 0)
+    log.write_text("".join(f"2026-11-26 10:00:00,000 INFO a: line {number}\n" for number in range(300)))
+    looked = tab(served)
+    page = looked.go("/runs/busy/logs?rank=0")
+
+    def write(*words):
+        with log.open("a") as lines:
+            lines.writelines(f"2026-11-26 10:00:01,000 INFO a: {word}\n" for word in words)
+
+    def scroll(to):
+        page.evaluate(f"document.querySelector('pre').scrollTop = {to}")
+
+    def top():
+        """The line at the upper edge."""
+        return page.evaluate("""() => {
+            const pre = document.querySelector("pre"), box = pre.getBoundingClientRect();
+            const {startContainer: {textContent}, startOffset} = document.caretRangeFromPoint(box.left + 60, box.top + 12);
+            return textContent.slice(textContent.lastIndexOf("\\n", startOffset) + 1).split("\\n")[0];
+        }""")
+
+    end = "(each => Math.abs(each.scrollHeight - each.clientHeight - each.scrollTop) < 2)(document.querySelector('pre'))"
+    assert page.evaluate(end)
+    page.locator("pre").focus()
+    write("followed")
+    looked.until("document.querySelector('pre').textContent.includes('followed')")
+    assert page.evaluate(end)
+    assert page.evaluate("document.activeElement.tagName") == "PRE"
+
+    scroll(2000)
+    read = top()
+    write(*["unseen"] * 20)  # as many lines at its beginning are gone
+    looked.until("document.querySelector('pre').textContent.includes('unseen')")
+    assert "line" in read
+    assert top() == read
+    assert page.evaluate("document.activeElement.tagName") == "PRE"
+
+    page.evaluate("(text => getSelection().setBaseAndExtent(text, 3, text, 90))(document.querySelector('pre').firstChild)")
+    marked = page.evaluate("String(getSelection())")
+    write("waiting")
+    with page.expect_response(lambda response: "parts/lines" in response.url and response.status == 200):
+        pass
+    page.wait_for_timeout(200)
+    assert page.evaluate("String(getSelection())") == marked
+    page.evaluate("getSelection().removeAllRanges()")
+    looked.until("document.querySelector('pre').textContent.includes('waiting')")
     assert looked.wrong == []
 
 

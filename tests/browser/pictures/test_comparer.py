@@ -9,7 +9,7 @@ import pytest
 from ipt_platform.evaluate.metrics import psnr, ssim
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.storage import create
-from tests.browser.pictures.conftest import NAMES, STEPS
+from tests.browser.pictures.conftest import MEASURED, NAMES, STEPS
 from tests.pages import draw_samples
 
 pytestmark = pytest.mark.slow
@@ -117,6 +117,25 @@ def test_zooming_keeps_the_point_under_the_pointer(visit):
     assert after == pytest.approx(before, abs=0.2)
 
 
+def test_every_corner_is_reached_by_keyboard(visit, drawn):
+    seen = visit(f"{PAGE}?mode=flip")
+    seen.page.locator(".cmp-stage").focus()
+    seen.press("Shift+ArrowLeft", "+", "+", "+", "+")
+    before = seen.comparer("c.region")
+    assert min(before["x"], before["y"], 200 - before["x"] - before["width"], 150 - before["y"] - before["height"]) > 0
+
+    seen.press("Shift+ArrowRight")
+    assert seen.comparer("c.region.x") > before["x"]
+    for across, along, x, y in (("Left", "Up", 0, 0), ("Right", "Down", 200, 150)):
+        seen.press(*[f"Shift+Arrow{across}"] * 30, *[f"Shift+Arrow{along}"] * 30)
+        region = seen.comparer("c.region")
+        assert x in (region["x"], region["x"] + region["width"])
+        assert y in (region["y"], region["y"] + region["height"])
+    assert seen.comparer("[c.state.step, c.state.picture]") == [20, ONE]  # nothing else has moved
+    seen.press("?")
+    assert "Shift" in seen.page.get_by_role("dialog", name="Keys").inner_text()
+
+
 @pytest.mark.parametrize("view", ["", "&zoom=8&x=70&y=60", "&zoom=21.5&x=13&y=140", "&zoom=64&x=100&y=75"])
 def test_psnr_and_ssim_are_those_of_python_on_the_region_that_is_seen(visit, drawn, view):
     seen, pictures = visit(f"{PAGE}?picture={TWO}&step=10{view}"), panel(drawn, 10, TWO)
@@ -157,11 +176,53 @@ def test_the_heat_map_has_the_colours_of_the_difference(visit, drawn, gain):
 
     (canvas,) = seen.canvases()
 
-    difference = np.abs(pictures["restored"].astype(int) - pictures["clean"]).sum(axis=2)
-    level = np.minimum(255, np.floor(difference * gain / 3 + 0.5).astype(int))
-    inferno = np.rint(np.array(matplotlib.colormaps["inferno"].colors) * 255).astype(np.uint8)
-    assert seen.agree(canvas, inferno[level])
+    assert seen.agree(canvas, heat(pictures, "restored", gain))
     assert seen.page.inner_text(".cmp-ticks span:last-child") == f"≥ {255 / gain:g}"[:6].rstrip()
+
+
+def test_a_heat_map_that_comes_too_late_is_not_shown(visit, drawn):
+    seen = visit(f"{PAGE}?mode=difference&gain=1")
+    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').readings.map")
+    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').store.waiting.size === 0")
+
+    # There and back before any answer of the worker can come in: what is awaited here runs before the next message.
+    asked = seen.page.evaluate("""async () => {
+        const c = document.querySelector("ipt-comparer");
+        const shown = async (by) => { c.moveStep(by); while (c.hasAttribute("aria-busy")) await null; };
+        await shown(-1);
+        const { key } = c.panes[0];
+        await shown(1);
+        return key;
+    }""")
+    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').store.waiting.size === 0")
+    seen.settle()
+
+    assert "/15/" in asked
+    (canvas,) = seen.canvases()
+    assert seen.agree(canvas, heat(panel(drawn, 20), "restored", 1))
+
+
+def test_a_heat_map_comes_back_after_pictures_of_unequal_sizes(visit, drawn, storage):
+    draw_samples(storage, "small", [5], NAMES, size=(60, 80))
+    seen = visit("/pictures?left=first&right=small&mode=difference&one=left&other=clean&gain=2")
+    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').readings.map")
+    other = seen.page.get_by_label("Second pane")
+
+    other.select_option("right")
+    assert "different sizes" in seen.page.inner_text(".cmp-message")
+    other.select_option("clean")
+    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').readings.map")
+    seen.settle()
+
+    (canvas,) = seen.canvases()
+    assert seen.agree(canvas, heat(panel(drawn, 20), "restored", 2))
+
+
+def heat(pictures, name, gain):
+    """The colours of the difference between a panel and the clean one, by matplotlib."""
+    difference = np.abs(pictures[name].astype(int) - pictures["clean"]).sum(axis=2)
+    level = np.minimum(255, np.floor(difference * gain / 3 + 0.5).astype(int))
+    return np.rint(np.array(matplotlib.colormaps["inferno"].colors) * 255).astype(np.uint8)[level]
 
 
 def test_the_scrubber_goes_through_the_steps_and_keeps_the_view(visit, drawn):
@@ -312,6 +373,36 @@ def test_new_steps_come_by_themselves_while_a_run_trains(visit, storage):
     assert seen.agree(canvas, drawn.pictures[10, ONE, "restored"], slice(canvas.shape[1] // 2 + 1, None))
 
 
+def test_the_first_pictures_come_by_themselves(visit, storage):
+    append_event(create(storage, "waiting"), "created", 0, kind="train", steps=20)
+    seen = visit("/runs/waiting/pictures", wait="#none:visible")
+    assert seen.page.locator("ipt-comparer").is_hidden()
+
+    drawn = draw_samples(storage, "waiting", [5], [ONE])
+    seen.page.wait_for_selector(MEASURED)
+    seen.measured()
+
+    assert seen.page.locator("#none").is_hidden()
+    (canvas,) = seen.canvases()
+    assert seen.agree(canvas, drawn.pictures[5, ONE, "restored"], slice(canvas.shape[1] // 2 + 1, None))
+
+
+def test_a_run_that_has_ended_is_asked_again_after_a_while(visit, storage):
+    draw_samples(storage, "resumed", [5], [ONE])
+    run = create(storage, "resumed")
+    append_event(run, "failed", run.new_attempt(), step=5)
+    seen = visit("/runs/resumed/pictures")
+    asked: list[str] = []
+    seen.page.on("request", lambda request: asked.append(request.url))
+
+    draw_samples(storage, "resumed", [5, 10], [ONE])
+    seen.page.wait_for_timeout(6_000)
+    assert not [url for url in asked if url.endswith("/list")]
+    seen.page.clock.set_fixed_time(seen.page.evaluate("() => Date.now() + 60_000"))
+
+    seen.page.wait_for_function("() => document.querySelector('.cmp-step').value === 'step 10 · 2 of 2'")
+
+
 def test_two_runs_stand_beside_each_other(visit, drawn, storage):
     second = draw_samples(storage, "second", [5, 12], NAMES, error=40)
     seen = visit("/pictures?left=first&right=second&step=15")
@@ -365,3 +456,45 @@ def test_parameters_are_shown_beside_the_picture(visit):
 
     assert seen.page.locator("#params dt").all_inner_texts() == ["sigma", "kernel"]
     assert seen.page.locator("#params dd").all_inner_texts() == ["40", "[0.25,0.12346]"]
+
+
+def test_parameters_are_those_of_the_picture_that_is_shown(visit, storage):
+    draw_samples(storage, "told", [5], NAMES)
+    for sigma, name in enumerate(NAMES):
+        (storage / "told" / "samples" / "step-5" / f"{name}.json").write_text(f'{{"sigma": {sigma}}}')
+    seen = visit(f"/runs/told/pictures?picture={TWO}")
+    held = []
+    seen.page.route(f"**/{ONE}/params", lambda route: held.append(route))
+
+    with seen.page.expect_request(f"**/{ONE}/params"):
+        seen.page.keyboard.press("ArrowUp")
+    with seen.page.expect_response(f"**/{TWO}/params"):
+        seen.page.keyboard.press("ArrowDown")
+    with seen.page.expect_response(f"**/{ONE}/params") as late:
+        held[0].continue_()
+    late.value.finished()
+    seen.settle()
+
+    seen.page.wait_for_selector("#params:not(.cmp-old)")
+    assert seen.page.locator("#params dd").all_inner_texts() == ["1"]
+
+
+def test_whether_two_runs_have_one_scene_is_said_of_the_picture_that_is_shown(visit, storage):
+    for run in ("here", "there"):
+        draw_samples(storage, run, [5], NAMES)
+    folder = storage / "there" / "samples" / "step-5"
+    (folder / f"{ONE}.png").write_bytes((folder / f"{TWO}.png").read_bytes())
+    seen = visit(f"/pictures?left=here&right=there&picture={TWO}")
+    held = []
+    seen.page.context.route(f"**/there/pictures/5/{ONE}/clean.png*", lambda route: held.append(route))
+
+    with seen.page.context.expect_event("request", lambda request: f"/there/pictures/5/{ONE}/clean.png" in request.url):
+        seen.page.keyboard.press("ArrowUp")
+    seen.press("ArrowDown")
+    held[0].continue_()
+    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').store.waiting.size === 0")
+    seen.settle()
+
+    assert seen.page.locator("#note").is_hidden()
+    seen.press("ArrowUp")
+    seen.page.wait_for_selector("#note:visible")

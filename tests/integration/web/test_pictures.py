@@ -7,7 +7,9 @@ import pytest
 import requests
 
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.status import run_status
 from ipt_platform.web.settings import Settings
+from tests.integration.web.conftest import write_run
 from tests.pages import decode, draw_samples, served
 
 HOSTILE = "set-denoise-<img src=x onerror=alert(1)>&\"'%2e%2e"
@@ -49,7 +51,20 @@ def test_the_list_names_pictures_and_steps(page):
 
     assert [each["name"] for each in found["pictures"]] == sorted(NAMES)
     assert [[step for step, _ in each["steps"]] for each in found["pictures"]] == [[5, 10], [5, 10]]
-    assert found["live"] is False
+
+
+@pytest.mark.parametrize(
+    ("state", "live"), [("running", True), ("interrupted", True), ("finished", False), ("failed", False), ("cancelled", False)]
+)
+def test_the_list_says_whether_more_may_come(page, storage, state, live):
+    run = write_run(storage, state, "running" if live else state)
+    if state == "interrupted":
+        attempt = json.loads((run.attempts / "1").read_text())
+        attempt["process"]["pid"] = 2**22 + 1  # there is none of this number
+        (run.attempts / "1").write_text(json.dumps(attempt))
+    assert run_status(run, quick=True).state == state
+
+    assert get(page, "runs", state, "pictures", "list").json()["live"] is live
 
 
 def test_a_tagged_address_is_kept_for_ever_and_another_is_asked_for_again(page):
@@ -127,7 +142,7 @@ def test_a_run_without_pictures_says_how_they_come(page):
     response = get(page, "runs", "empty", "pictures", headers={"Accept": "text/html"})
 
     assert "has no pictures yet" in response.text
-    assert "ipt-comparer" not in response.text
+    assert '<div id="some" hidden>' in response.text
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(40), "bomb", "plain"])

@@ -82,7 +82,8 @@ def _run(request: Request) -> RunDir:
 
 
 def _is_live(run: RunDir) -> bool:
-    return status_of(run).state == "running"
+    """Whether new pictures may come without anybody resuming the run."""
+    return status_of(run).state not in ("finished", "failed", "cancelled")
 
 
 def _read(data: bytes) -> Any:

@@ -1,5 +1,6 @@
 // What every page does: the theme, and parts that are asked for again while the page is seen.
 import { ask, tell, whileSeen } from "./live.js";
+import { isBeingRead, scroll, scrolls } from "./tail.js";
 
 const root = document.documentElement;
 
@@ -17,23 +18,26 @@ for (const part of document.querySelectorAll("[data-live]")) {
     const response = await ask(part.dataset.live, tag);
     if (!response) return;
     const text = await response.text();
+    if (isBeingRead(part)) return; // what is marked there would be lost; it is asked for again
     tag = response.headers.get("ETag") || "";
     replace(part, text);
   }, Number(part.dataset.every || 2000));
 }
 
-// The new content of a part. What had the focus keeps it, what was marked, open or scrolled stays so, a new state is told.
+// The new content of a part. What had the focus keeps it, what was scrolled stays so, a new state is told.
 function replace(part, text) {
   const spot = place(part, document.activeElement);
-  const marked = new Set([...part.querySelectorAll("input[type=checkbox]:checked")].map((each) => `${each.name}=${each.value}`));
   const scrolled = [...part.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
+  const fresh = document.createElement("template");
+  fresh.innerHTML = text; // made by our own templates, which escape every value
+  const tails = scrolls(part, fresh.content);
   const before = part.querySelector("[data-tell]")?.dataset.tell;
-  part.innerHTML = text; // made by our own templates, which escape every value
-  for (const each of part.querySelectorAll("input[type=checkbox]")) each.checked = marked.has(`${each.name}=${each.value}`);
-  part.dispatchEvent(new Event("replaced"));
+  part.replaceChildren(fresh.content);
+  part.dispatchEvent(new Event("replaced", { bubbles: true }));
   part.querySelectorAll(".scroll").forEach((each, index) => {
     if (scrolled[index]) [each.scrollLeft, each.scrollTop] = scrolled[index];
   });
+  scroll(part, tails);
   if (spot) part.querySelector(spot)?.focus({ preventScroll: true });
   const after = part.querySelector("[data-tell]")?.dataset.tell;
   if (after && before && after !== before) tell(after);
@@ -74,7 +78,4 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// The end of a log is what people want to see.
-const toEnds = () => document.querySelectorAll("[data-tail]").forEach((each) => (each.scrollTop = each.scrollHeight));
-toEnds();
-document.addEventListener("replaced", toEnds, true);
+scroll(document, new Map());

@@ -4,12 +4,14 @@ import { ask, whileSeen } from "./live.js";
 const box = document.querySelector("[data-curves]");
 const logScale = document.getElementById("log-scale");
 const smoothing = document.getElementById("smoothing");
+const [fromStep, toStep] = ["from-step", "to-step"].map((id) => document.getElementById(id));
 const HEIGHT = 260;
 const COLOURS = 8;
 
-let span = null; // the steps that are looked at, from and to; null: all
+let span = [null, null]; // the steps that are looked at, from and to; null: no end there
+let read = null; // the step that a slider reads the numbers of; null: the pointer does
 let found = []; // the charts as the server told them
-let drawn = []; // { title, plot, box } in the same order
+let drawn = []; // { chart, plot, place, items, slider } in the same order
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colour = (index) => style(`--curve-${(index % COLOURS) + 1}`);
@@ -77,30 +79,49 @@ function draw(chart, place) {
     hooks: {
       setSelect: [(plot) => {
         if (plot.select.width < 4) return;
-        look(Math.floor(plot.posToVal(plot.select.left, "x")), Math.ceil(plot.posToVal(plot.select.left + plot.select.width, "x")));
+        const { left, width } = plot.select;
+        look(Math.max(0, Math.floor(plot.posToVal(left, "x"))), Math.ceil(plot.posToVal(left + width, "x")));
         plot.setSelect({ width: 0, height: 0 }, false);
       }],
-      setCursor: [(plot) => tellValues(chart, plot)],
+      setCursor: [tellValues],
     },
   };
   return new uPlot(options, columns(chart), place);
 }
 
-// The numbers under the pointer, or else the last ones; also what people read who do not see the chart.
-function tellValues(chart, plot) {
+// The numbers at the step that is read, or else the last ones; also what people hear who do not see the chart.
+function tellValues(plot) {
   const entry = drawn.find((each) => each.plot === plot);
   if (!entry) return;
-  const at = plot.cursor.idx;
-  entry.items.forEach((item, index) => {
-    const curve = entry.chart.curves[index];
-    const value = at === null || at === undefined ? null : curve.values[at];
-    item.textContent = value !== null && value !== undefined
-      ? `${curve.label}: ${digits(value, 4)} at step ${Math.round(entry.chart.steps[at]).toLocaleString("en")}`
-      : curve.last ? `${curve.label}: ${curve.last[1]} at step ${curve.last[0].toLocaleString("en")}` : curve.label;
+  const { chart, items, slider } = entry;
+  const at = read === null ? (plot.cursor.idx ?? null) : nearest(chart.steps, read);
+  const texts = chart.curves.map((curve) => {
+    const value = at === null ? null : (curve.values[at] ?? null);
+    if (value !== null) return `${curve.label}: ${digits(value, 4)} at step ${Math.round(chart.steps[at]).toLocaleString("en")}`;
+    return curve.last ? `${curve.label}: ${curve.last[1]} at step ${curve.last[0].toLocaleString("en")}` : curve.label;
   });
+  items.forEach((item, index) => (item.textContent = texts[index]));
+  slider.max = String(Math.max(0, chart.steps.length - 1));
+  slider.value = String(at ?? slider.max);
+  slider.disabled = chart.steps.length < 2;
+  slider.setAttribute("aria-valuetext", texts.join(", "));
+}
+
+// The place in rising steps that is nearest to one; null: there are none.
+function nearest(steps, step) {
+  if (!steps.length) return null;
+  const after = steps.findIndex((each) => each >= step);
+  if (after < 0) return steps.length - 1;
+  return after > 0 && step - steps[after - 1] < steps[after] - step ? after - 1 : after;
+}
+
+// Puts the line of a chart, and with it those of the others, at the step that a slider reads.
+function readStep({ plot }) {
+  plot.setCursor({ left: plot.valToPos(read, "x"), top: 0 });
 }
 
 function build() {
+  const focused = drawn.find(({ slider }) => slider === document.activeElement)?.chart.title;
   for (const { plot } of drawn) plot.destroy();
   drawn = [];
   box.replaceChildren();
@@ -126,12 +147,19 @@ function build() {
       legend.append(item);
       return text;
     });
-    part.append(name, place, legend);
+    const slider = Object.assign(document.createElement("input"), { type: "range", className: "chart-step", min: "0" });
+    slider.setAttribute("aria-label", `${name.textContent}: numbers at a step`);
+    part.append(name, place, slider, legend);
     list.append(part);
-    const entry = { title: chart.title, plot: null, items, chart, place };
+    const entry = { plot: null, items, chart, place, slider };
     drawn.push(entry);
+    slider.addEventListener("input", () => {
+      read = entry.chart.steps[Number(slider.value)];
+      readStep(entry);
+    });
     entry.plot = draw(chart, place);
-    tellValues(chart, entry.plot);
+    tellValues(entry.plot);
+    if (chart.title === focused) slider.focus({ preventScroll: true });
   }
 }
 
@@ -146,20 +174,18 @@ function show() {
     const entry = drawn[index];
     entry.chart = chart;
     entry.plot.setData(columns(chart));
-    tellValues(chart, entry.plot);
+    if (read !== null) readStep(entry);
+    tellValues(entry.plot);
   });
 }
 
 let tag = "", at = "";
 const turn = whileSeen(async () => {
+  const asked = JSON.stringify(span);
   const url = new URL(box.dataset.curves, location.href);
-  if (span) {
-    url.searchParams.set("from", span[0]);
-    url.searchParams.set("to", span[1]);
-  }
+  ["from", "to"].forEach((name, place) => span[place] !== null && url.searchParams.set(name, span[place]));
   const response = await ask(url, url.href === at ? tag : "");
   if (!response) return;
-  const asked = JSON.stringify(span);
   const charts = (await response.json()).charts;
   if (JSON.stringify(span) !== asked) return; // somebody has looked elsewhere meanwhile
   [tag, at] = [response.headers.get("ETag") || "", url.href];
@@ -169,11 +195,22 @@ const turn = whileSeen(async () => {
 }, 2000);
 
 function look(from, to) {
-  span = from === null ? null : [from, to];
+  span = [from, to];
+  [fromStep.value, toStep.value] = span.map((step) => step ?? "");
   turn();
 }
 
-document.getElementById("whole").addEventListener("click", () => look(null));
+const given = (field) => (field.value === "" ? null : Math.max(0, Math.floor(field.valueAsNumber)));
+for (const field of [fromStep, toStep]) {
+  field.addEventListener("change", () => {
+    const [from, to] = [given(fromStep), given(toStep)];
+    look(...(from !== null && to !== null && to < from ? [to, from] : [from, to]));
+  });
+}
+document.getElementById("whole").addEventListener("click", () => look(null, null));
+box.addEventListener("pointermove", ({ target }) => {
+  if (target.closest(".chart")) read = null;
+});
 logScale.addEventListener("change", build);
 smoothing.addEventListener("input", () => {
   document.getElementById("smoothing-value").textContent = Number(smoothing.value).toFixed(2);

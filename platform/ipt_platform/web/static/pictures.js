@@ -2,18 +2,22 @@
 import "./comparer/comparer.js";
 import { ask, whileSeen } from "./live.js";
 
+// Milliseconds after which a run is asked for new pictures; one that has ended may be resumed.
+const OFTEN = 5_000, SELDOM = 60_000;
+
 const comparer = document.getElementById("comparer");
 if (comparer) {
   const runs = JSON.parse(comparer.dataset.runs);
   const lists = runs.map(() => null);
   const tags = runs.map(() => "");
+  const asked = runs.map(() => 0);
   let showing = "";
 
-  // A run that trains gets new pictures; one that has ended stays as it is.
   const look = async () => {
     await Promise.all(runs.map(async (run, place) => {
-      if (lists[place] && !lists[place].live) return;
+      if (lists[place] && !lists[place].live && Date.now() - asked[place] < SELDOM) return;
       const response = await ask(`/runs/${encodeURIComponent(run)}/pictures/list`, tags[place]);
+      asked[place] = Date.now();
       if (!response) return;
       tags[place] = response.headers.get("ETag") || "";
       lists[place] = await response.json();
@@ -21,14 +25,28 @@ if (comparer) {
     const now = tags.join();
     if (now !== showing) {
       showing = now;
+      if (!hasSome()) return;
       comparer.show(runs.length > 1 ? modelOfTwo(...lists) : modelOfOne(lists[0]));
     }
   };
+  let shown = null;
   comparer.addEventListener("shown", ({ detail }) => {
-    tellParams(runs[0], runs.length > 1 ? newest(stepsOf(lists[0], detail.picture), detail.step) : detail.step, detail.picture);
-    if (runs.length > 1) tellWhetherOneScene(detail.picture);
+    shown = detail;
+    const isShown = () => shown === detail; // an answer about what is no longer shown is passed over
+    const step = runs.length > 1 ? newest(stepsOf(lists[0], detail.picture), detail.step) : detail.step;
+    tellParams(runs[0], step, detail.picture, isShown);
+    if (runs.length > 1) tellWhetherOneScene(detail.picture, isShown);
   });
-  whileSeen(look, 5000);
+  whileSeen(look, OFTEN);
+
+  // Whether there is anything to compare; a run that has no pictures yet says so instead, two runs have their note.
+  function hasSome() {
+    if (runs.length > 1) return true;
+    const some = lists[0].pictures.length > 0;
+    document.getElementById("some").hidden = !some;
+    document.getElementById("none").hidden = some;
+    return some;
+  }
 
   function modelOfOne(list) {
     return {
@@ -82,11 +100,11 @@ if (comparer) {
   }
 
   // Two runs may have pictures of one name that are not of one scene.
-  async function tellWhetherOneScene(picture) {
+  async function tellWhetherOneScene(picture, isShown) {
     const panes = lists.map((list) => paneOf(list, picture, stepsOf(list, picture).at(-1), "clean", "clean", "clean"));
     await Promise.all(panes.map(({ key, source }) => comparer.store.open(key, source)));
     const { same } = await comparer.store.ask("same", { one: panes[0].key, other: panes[1].key });
-    tell(same ? "" : "The clean pictures of this name differ between the two runs, so their numbers do not compare.");
+    if (isShown()) tell(same ? "" : "The clean pictures of this name differ between the two runs, so their numbers do not compare.");
   }
 
   function tell(text) {
@@ -96,9 +114,13 @@ if (comparer) {
   }
 }
 
-async function tellParams(run, step, picture) {
-  const response = await fetch(`/runs/${encodeURIComponent(run)}/pictures/${step}/${encodeURIComponent(picture)}/params`);
-  const { params } = response.ok ? await response.json() : { params: null };
+async function tellParams(run, step, picture, isShown) {
+  const place = document.getElementById("params");
+  place.classList.add("cmp-old"); // until the new ones are there
+  const from = `/runs/${encodeURIComponent(run)}/pictures/${step}/${encodeURIComponent(picture)}/params`;
+  const response = await fetch(from).catch(() => null);
+  const { params } = response?.ok ? await response.json() : { params: null };
+  if (!isShown()) return;
   const facts = Object.entries(params ?? {}).map(([name, value]) => {
     const fact = document.createElement("div");
     fact.append(document.createElement("dt"), document.createElement("dd"));
@@ -106,7 +128,8 @@ async function tellParams(run, step, picture) {
     fact.lastChild.textContent = inWords(value);
     return fact;
   });
-  document.getElementById("params").replaceChildren(...(facts.length ? facts : ["Nothing is known of it."]));
+  place.replaceChildren(...(facts.length ? facts : ["Nothing is known of it."]));
+  place.classList.remove("cmp-old");
 }
 
 function inWords(value) {

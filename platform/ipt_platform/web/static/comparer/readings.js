@@ -104,20 +104,26 @@ export class Readings {
     const { panes, state } = comparer;
     const [one, other] = comparer.pair.map((name) => panes.find((pane) => pane.name === name));
     if (!one || !other) return;
-    if (!sameSize(one, other, other.picture)) {
-      this.map = null;
+    const wanted = sameSize(one, other, other.picture) ? `${one.key} ${other.key} ${state.gain}` : null;
+    this.heatWanted = wanted;
+    if (!wanted) {
+      this.#forgetMap();
       comparer.say(`${one.label} and ${other.label} have different sizes, so there is no difference to show.`);
       return;
     }
-    const wanted = `${one.key} ${other.key} ${state.gain}`;
     if (this.heatOf === wanted) return;
-    if (this.map && this.map.width !== one.picture.width) this.map = null; // of another picture, until the new one is there
+    if (this.map && !sameSize(one, other, this.map)) this.#forgetMap(); // of another picture, until the new one is there
     const map = await comparer.store.ask("heat", { one: one.key, other: other.key, gain: state.gain }).catch(() => null);
     if (!map || map.stale) return;
-    this.map?.levels.forEach((level) => level.close());
-    this.map = map;
-    this.heatOf = wanted;
+    if (this.heatWanted !== wanted) return map.levels.forEach((level) => level.close()); // something else is compared by now
+    this.#forgetMap();
+    Object.assign(this, { map, heatOf: wanted });
     comparer.paintSoon();
+  }
+
+  #forgetMap() {
+    this.map?.levels.forEach((level) => level.close());
+    this.map = this.heatOf = null;
   }
 }
 
