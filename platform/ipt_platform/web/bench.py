@@ -55,6 +55,7 @@ class Bench:
 
     Args:
         storage: of runs and registry.
+        most: orders that may be done or wait at a time.
         limit: seconds that an order may take.
         kept: seconds after which an order that nobody asks for is forgotten.
         idle: seconds after which a child that has nothing to do is ended.
@@ -64,12 +65,13 @@ class Bench:
     def __init__(
         self,
         storage: str,
+        most: int = 2,
         limit: float = 300,
         kept: float = 1800,
         idle: float = 600,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.storage, self.limit, self.kept, self.idle, self.clock = storage, limit, kept, idle, clock
+        self.storage, self.most, self.limit, self.kept, self.idle, self.clock = storage, most, limit, kept, idle, clock
         self._orders: dict[str, Order] = {}
         self._lock = threading.Lock()
         self._queue: queue.Queue[Order | None] = queue.Queue()
@@ -77,10 +79,10 @@ class Bench:
         self._thread: threading.Thread | None = None
 
     def place(self, wants: dict[str, Any], data: bytes = b"") -> Order | None:
-        """Take an order; None: one is being done and another waits already."""
+        """Take an order; None: as many as may are done or wait already."""
         with self._lock:
             self._forget()
-            if sum(order.state in ("waiting", "working") for order in self._orders.values()) >= 2:
+            if sum(order.state in ("waiting", "working") for order in self._orders.values()) >= self.most:
                 return None
             order = Order(wants, data, self.clock())
             self._orders[order.id] = order

@@ -17,6 +17,7 @@ from ipt_platform.restore.run import apply_steps
 from ipt_platform.restore.sources import Sources
 from ipt_platform.web.bench import Bench
 from ipt_platform.web.settings import Settings
+from tests.integration.web.conftest import client_of, proof_of
 from tests.pages import served
 
 HANG = 180
@@ -120,6 +121,19 @@ def test_one_works_one_waits_and_a_third_is_sent_away(bench, photo):
 
     assert [bool(each) for each in placed] == [True, True, False]
     assert all(each.ended.wait(HANG) for each in placed if each)
+
+
+@pytest.mark.slow
+def test_which_tasks_there_are_is_told_while_pictures_of_others_wait(storage, photo):
+    with client_of(Settings(str(storage))) as browser:
+        placed = [browser.app.state.bench.place(order(task="denoise"), photo) for _ in range(2)]
+        answer = browser.post(
+            "/try/offer?run=trained", headers={"Origin": "http://localhost", "X-CSRF-Token": proof_of(browser)}
+        )
+
+        assert all(placed)
+        assert (answer.status_code, answer.json().get("tasks")) == (200, ["deblur", "denoise"])
+        assert browser.app.state.offers._orders == {}
 
 
 @pytest.mark.slow
