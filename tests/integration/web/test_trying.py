@@ -1,6 +1,7 @@
 """A picture that is tried on the page: what comes back is what `restore` makes of it, and nothing of it stays."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from ipt_platform.restore.run import apply_steps
 from ipt_platform.restore.sources import Sources
 from ipt_platform.web.bench import Bench
 from ipt_platform.web.settings import Settings
-from tests.integration.web.conftest import client_of, proof_of
+from tests.integration.web.conftest import HTML, client_of, proof_of, write_commit, write_run
 from tests.pages import served
 
 HANG = 180
@@ -217,6 +218,18 @@ def test_a_request_without_the_pages_proof_is_refused(page, photo):
     response = requests.post(f"{page}/try", params={"run": "trained", "task": "denoise"}, data=photo, timeout=60)
 
     assert response.status_code == 403
+
+
+def test_the_run_that_was_heard_of_last_is_the_first_to_be_chosen(tmp_path):
+    for name in ("zebra", "alpha"):
+        write_commit(write_run(tmp_path, name, "finished"))
+    browser = client_of(Settings(str(tmp_path)))
+
+    offered = re.findall(r'<option value="(\w+)"( selected)?>', browser.get("/try", headers=HTML).text)
+    suggested = re.findall(r'<option value="(\w+)">', browser.get("/pictures", headers=HTML).text)
+
+    assert offered == [("alpha", " selected"), ("zebra", "")]
+    assert suggested == ["alpha", "zebra"]
 
 
 def test_who_may_look_may_not_restore(guarded, photo):

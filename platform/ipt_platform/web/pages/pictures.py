@@ -73,8 +73,9 @@ def _params(request: Request) -> Response:
 
 
 def _known(request: Request) -> list[str]:
-    """The runs that may be compared with."""
-    return [row.status.run_id for row in services(request).statuses.all()][-MOST_SUGGESTED:]
+    """The runs that may be compared with, newest first."""
+    rows = sorted(services(request).statuses.all(), key=lambda row: row.status.updated, reverse=True)
+    return [row.status.run_id for row in rows[:MOST_SUGGESTED]]
 
 
 def _run(request: Request) -> RunDir:

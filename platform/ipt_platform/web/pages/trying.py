@@ -21,13 +21,12 @@ MAX_PIXELS = 16_000_000
 
 MAX_WORDS = 400
 NEWEST = 200
-"""Runs that are offered."""
 
 
 def _page(request: Request) -> Response:
-    found = [row.status for row in services(request).statuses.all()]
-    runs = [each.run_id for each in found if each.checkpoint is not None]
-    return page(request, "trying/try.html", runs=runs[-NEWEST:], may=request.state.user.may("runner"), pixels=MAX_PIXELS)
+    rows = sorted(services(request).statuses.all(), key=lambda row: row.status.updated, reverse=True)
+    runs = [row.status.run_id for row in rows if row.status.checkpoint is not None]
+    return page(request, "trying/try.html", runs=runs[:NEWEST], may=request.state.user.may("runner"), pixels=MAX_PIXELS)
 
 
 def _offer(request: Request) -> Response:
