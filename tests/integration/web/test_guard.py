@@ -79,7 +79,7 @@ def test_over_https_the_cookie_is_sent_over_https_alone(storage, users, tokens):
     answer = browser.post("/login", data={"token": tokens["viewer"]}, headers={"Origin": "https://localhost"})
 
     assert "secure" in answer.headers["set-cookie"].lower()
-    assert "max-age" in answer.headers["strict-transport-security"]
+    assert "strict-transport-security" not in answer.headers  # it would hold for the services at other ports too
 
 
 @pytest.mark.parametrize("after", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/login", "/a\r\nX: 1"])

@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ipt_platform.errors import IptError
-from ipt_platform.web.security.headers import HEADERS, HTTPS_HEADERS
+from ipt_platform.web.security.headers import HEADERS
 from ipt_platform.web.security.hosts import known_host, own_names, same_origin
 from ipt_platform.web.security.limits import Limiter
 from ipt_platform.web.security.sessions import COOKIE, Sessions
@@ -63,7 +63,7 @@ class Guard:
         request = Request(scope, receive)
         state = scope.setdefault("state", {})
         state |= {"user": None, "form": {}, "proof": "", "guard": self}
-        sending = _Sending(send, request.url.scheme == "https")
+        sending = _Sending(send)
         try:
             answer, receive = await self._look(request, receive)
             await (answer or self.app)(scope, receive, sending)
@@ -160,14 +160,14 @@ def _cookie_of(headers: Headers) -> str:
 class _Sending:
     """Sends a response with the headers that every one has."""
 
-    def __init__(self, send: Send, https: bool):
-        self._send, self._headers, self.begun = send, HEADERS | (HTTPS_HEADERS if https else {}), False
+    def __init__(self, send: Send):
+        self._send, self.begun = send, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun = True
             headers = MutableHeaders(scope=message)
-            for name, value in self._headers.items():
+            for name, value in HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
