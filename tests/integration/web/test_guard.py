@@ -204,6 +204,24 @@ def test_a_form_that_is_not_one_of_ours_does_nothing(guarded, client, storage):
     assert run.stop_requested(1)
 
 
+def test_what_nobody_would_send_is_refused_and_no_error_of_ours(guarded, storage, caplog):
+    write_run(storage, "demo")
+    nobody, runner = guarded(), guarded("runner")
+    ours = {"X-CSRF-Token": proof_of(runner), "Origin": "http://localhost"}
+
+    for path in ("/healthz", "/static/app.css"):
+        assert nobody.post(path, headers={"Origin": "http://localhost"}).status_code == 401
+        assert runner.post(path, headers=ours).status_code == 405
+    assert runner.post("/runs/demo/cancel", headers=ours | {"Origin": "http://["}).status_code == 403
+    assert login(nobody, "", **{f"field{number}": "x" for number in range(100)}).status_code == 400
+    for host in ("[", "localhost:x", "localhost:99999", ""):
+        assert nobody.get("/login", headers={"Host": host}).status_code == 421
+    for step in ("9" * 5000, "9" * 300, "x", "٣"):
+        assert runner.get(f"/runs/demo/pictures/{step}/a/params").status_code == 404
+        assert runner.get(f"/runs/demo/pictures/{step}/a/clean.png").status_code == 404
+    assert caplog.text == ""
+
+
 def test_what_changes_something_is_no_get(client, storage):
     run = write_run(storage, "demo")
 

@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 
 SAFE = ("GET", "HEAD")
 OPEN = ("/login", "/healthz")
-"""The paths that are there for everybody, besides what lies below /static/."""
+"""The paths that everybody may look at, besides what lies below /static/."""
 
 FORM_BYTES = 1 << 16
+FORM_FIELDS = 100
 _FORM = "application/x-www-form-urlencoded"
 
 Refuse = Callable[[Request, Exception], Response]
@@ -87,7 +88,7 @@ class Guard:
         user, by_header = await run_in_threadpool(self._who, headers, cookie)
         state.user = user
         state.proof = self.sessions.proof(cookie if user and user.token else "")
-        if user is None and not (request.url.path in OPEN or request.url.path.startswith("/static/")):
+        if user is None and not _is_open(request):
             return self._to_login(request, bool(cookie)), receive
         if request.method not in SAFE:
             receive = await self._judge_change(request, receive, "" if by_header else cookie, by_header)
@@ -125,7 +126,7 @@ class Guard:
         proof = headers.get("x-csrf-token")
         if headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
             body = await _read(receive, FORM_BYTES)
-            request.state.form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=100))
+            request.state.form = _fields(body)
             proof = proof or request.state.form.get("csrf")
             receive = _replay(body)
         if not by_header and not login and not self.sessions.proves(cookie if request.state.user.token else "", proof or ""):
@@ -193,6 +194,24 @@ def _capped(receive: Receive, headers: Headers, most: int) -> Receive:
         return message
 
     return receiving
+
+
+def _is_open(request: Request) -> bool:
+    """Whether nobody has to log in for this."""
+    path = request.url.path
+    return path == "/login" or (request.method in SAFE and (path in OPEN or path.startswith("/static/")))
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """The fields of a form by name.
+
+    Raises:
+        HTTPException: there are too many.
+    """
+    try:
+        return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=FORM_FIELDS))
+    except ValueError as error:
+        raise HTTPException(400, f"more than the {FORM_FIELDS} fields that a form may have") from error
 
 
 async def _read(receive: Receive, most: int) -> bytes:
