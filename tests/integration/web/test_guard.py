@@ -98,6 +98,16 @@ def test_a_wrong_token_is_not_said_again(guarded):
     assert browser.get("/").status_code == 401
 
 
+def test_a_cookie_of_another_application_hides_no_login(guarded):
+    browser = guarded("viewer")
+    ((name, value),) = browser.cookies.items()
+    browser.cookies.clear()
+
+    for others in ('prefs={"a":1}; ', "é=1; ", "a b=c; ", "=; ;", "x,y=z; "):
+        cookies = f"{others}{name}={value}".encode()
+        assert browser.get("/runs", headers={"Cookie": cookies}).status_code == 200, others
+
+
 def test_a_user_who_is_taken_out_is_logged_out(guarded, users):
     browser = guarded("viewer")
     assert browser.get("/").status_code == 200

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -84,7 +83,7 @@ class Guard:
         if not known_host(headers.get("host", ""), self.names):
             raise HTTPException(421, "this name is not one of the page; start it with --name NAME to reach it so")
         receive = _capped(receive, headers, self.settings.upload_bytes)
-        cookie = _cookie_of(headers)
+        cookie = request.cookies.get(COOKIE, "")
         user, by_header = await run_in_threadpool(self._who, headers, cookie)
         state.user = user
         state.proof = self.sessions.proof(cookie if user and user.token else "")
@@ -148,14 +147,6 @@ def system_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
         return f"user {os.getuid()}"
-
-
-def _cookie_of(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
 
 
 class _Sending:
