@@ -98,6 +98,25 @@ def test_a_wrong_token_is_not_said_again(guarded):
     assert browser.get("/").status_code == 401
 
 
+def test_pages_at_other_ports_of_a_host_end_no_login(storage, users, tokens):
+    pages = [create_app(Settings(str(storage), users=users)) for _ in range(2)]
+    first, second = (
+        TestClient(page, base_url=f"http://localhost:{port}", follow_redirects=False)
+        for page, port in zip(pages, (8260, 8261), strict=True)
+    )
+    second.cookies.jar = first.cookies.jar  # a browser does not tell the ports of a host apart
+
+    for browser in (first, second):
+        assert (
+            browser.post("/login", data={"token": tokens["viewer"]}, headers={"Origin": str(browser.base_url)}).status_code
+            == 303
+        )
+    assert [browser.get("/runs").status_code for browser in (first, second)] == [200, 200]
+
+    assert post(second, "/logout", origin=str(second.base_url)).status_code == 303
+    assert [browser.get("/runs").status_code for browser in (first, second)] == [200, 401]
+
+
 def test_a_cookie_of_another_application_hides_no_login(guarded):
     browser = guarded("viewer")
     ((name, value),) = browser.cookies.items()

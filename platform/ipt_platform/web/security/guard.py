@@ -20,7 +20,7 @@ from ipt_platform.errors import IptError
 from ipt_platform.web.security.headers import HEADERS
 from ipt_platform.web.security.hosts import known_host, own_names, same_origin
 from ipt_platform.web.security.limits import Limiter
-from ipt_platform.web.security.sessions import COOKIE, Sessions
+from ipt_platform.web.security.sessions import Sessions, cookie_name
 from ipt_platform.web.security.users import User, Users
 from ipt_platform.web.settings import Settings
 
@@ -83,7 +83,7 @@ class Guard:
         if not known_host(headers.get("host", ""), self.names):
             raise HTTPException(421, "this name is not one of the page; start it with --name NAME to reach it so")
         receive = _capped(receive, headers, self.settings.upload_bytes)
-        cookie = request.cookies.get(COOKIE, "")
+        cookie = request.cookies.get(cookie_name(request.url), "")
         user, by_header = await run_in_threadpool(self._who, headers, cookie)
         state.user = user
         state.proof = self.sessions.proof(cookie if user and user.token else "")
