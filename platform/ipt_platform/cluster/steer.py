@@ -44,6 +44,17 @@ class Asked:
     reason: str
 
 
+def target_of(place: Submitted) -> Target:
+    """The cluster that a run was submitted to.
+
+    Raises:
+        NotFoundError, SpecError, UsageError: as `find_target`.
+    """
+    target = at_address(place.address) if place.cluster == ADDRESS_VARIABLE else find_target(place.cluster)
+    assert target is not None  # it was named
+    return target
+
+
 def check_running(run: RunDir) -> Status:
     """The status of a run that is running.
 
@@ -170,7 +181,7 @@ class Unbegun:
         self.due = self.clock() + _ASK_SECONDS
         # Who cannot ask the cluster, or not now, goes by the files.
         try:
-            target = _target_of(place)
+            target = target_of(place)
         except (NotFoundError, SpecError, UsageError):
             return
         jobs = Jobs(target)
@@ -182,20 +193,9 @@ class Unbegun:
             check_over(self.run, target, found, jobs)
 
 
-def _target_of(place: Submitted) -> Target:
-    """The cluster that a run was submitted to.
-
-    Raises:
-        NotFoundError, SpecError, UsageError: as `find_target`.
-    """
-    target = at_address(place.address) if place.cluster == ADDRESS_VARIABLE else find_target(place.cluster)
-    assert target is not None  # it was named
-    return target
-
-
 def _end_there(run: RunDir, place: Submitted, patience: Patience) -> Ended:
     """End at once what a cluster does for a run, also what it has not begun, and write down that it was ended."""
-    jobs = Jobs(_target_of(place))
+    jobs = Jobs(target_of(place))
     jobs.stop(place.id)
     attempt = run.current_attempt()
     if not attempt:  # Ray drops what it has not begun when its turn comes, and not before
