@@ -28,6 +28,7 @@ from ipt_platform.errors import (
 )
 from ipt_platform.observe.events import append_ending, append_event
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import create
 from ipt_platform.observe.submitted import Submitted, keep_submitted
 from ipt_platform.observe.waiting import Patience, wait_for_end
@@ -272,6 +273,7 @@ def test_at_once_ends_what_was_submitted_through_ray_address_from_anywhere(dashb
     run.job.write_text("kind: train\n")
     keep_submitted(run, Submitted("RAY_ADDRESS", dashboard.target.address, "demo-1-abc123", "me@here"))
 
-    found = end_now(run, Patience(0))
+    found = end_now(run, "ann", Patience(0))
 
     assert "was told to drop demo-1-abc123" in found.status.reason
+    assert run_status(run).reason.endswith("cluster RAY_ADDRESS was told to drop demo-1-abc123 by ann")
