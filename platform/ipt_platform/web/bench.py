@@ -157,7 +157,7 @@ class Bench:
     def _do(self, order: Order) -> None:
         with self._lock:
             if order.state != "waiting":
-                return  # it was forgotten meanwhile
+                return None  # it was forgotten meanwhile
             order.state = "working"
         late = threading.Event()
         try:
