@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ipt_platform.cluster.again import resume
 from ipt_platform.cluster.doctor import _locked
 from ipt_platform.cluster.jobs import Jobs, Submission
 from ipt_platform.cluster.remote import check_over
@@ -27,10 +28,20 @@ from ipt_platform.errors import (
 )
 from ipt_platform.observe.events import append_ending, append_event
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import create
 from ipt_platform.observe.submitted import Submitted, keep_submitted
 from ipt_platform.observe.waiting import Patience, wait_for_end
 
+JOB = """apiVersion: ipt/v1
+kind: train
+name: demo
+model: {{backbone: iptv2-nano}}
+tasks: [denoise]
+data: {{shards: "shards/*.tar"}}
+train: {{stages: [{{steps: 4, patch: 32, images: 2}}]}}
+storage: {storage}
+"""
 VERSION = {"version": "4", "ray_version": "2.60.0", "ray_commit": "none", "session_name": "none"}
 
 
@@ -241,6 +252,19 @@ def free_port() -> int:
 # What was submitted through RAY_ADDRESS
 
 
+@pytest.mark.parametrize("variable", ["", "http://127.0.0.1:1"])
+def test_what_was_submitted_through_ray_address_goes_on_there(dashboard, run, base, tmp_path, monkeypatch, variable):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    dashboard.answers["/api/version"] = (503, "")
+    run.job.write_text(JOB.format(storage=tmp_path))
+    append_event(run, "failed", run.new_attempt(), reason="the power went")
+    keep_submitted(run, Submitted("RAY_ADDRESS", dashboard.target.address, "demo-1-abc123", "me@here"))
+
+    with pytest.raises(InfrastructureError, match=f"RAY_ADDRESS at {dashboard.target.address} cannot be reached"):
+        resume(run, "ann", base)
+
+
 def test_at_once_ends_what_was_submitted_through_ray_address_from_anywhere(dashboard, run, tmp_path, monkeypatch):
     """No configuration knows a cluster of that name, and the variable may be another by now."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -249,6 +273,7 @@ def test_at_once_ends_what_was_submitted_through_ray_address_from_anywhere(dashb
     run.job.write_text("kind: train\n")
     keep_submitted(run, Submitted("RAY_ADDRESS", dashboard.target.address, "demo-1-abc123", "me@here"))
 
-    found = end_now(run, Patience(0))
+    found = end_now(run, "ann", Patience(0))
 
     assert "was told to drop demo-1-abc123" in found.status.reason
+    assert run_status(run).reason.endswith("cluster RAY_ADDRESS was told to drop demo-1-abc123 by ann")

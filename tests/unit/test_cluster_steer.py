@@ -184,7 +184,7 @@ def test_a_run_that_is_not_running_is_refused_with_the_state_it_is_in(run: RunDi
     if state not in ("created", "interrupted"):
         append_event(run, state, 1, reason="because")
 
-    for act in (lambda: cancel(run, "ann"), lambda: end_now(run, patience())):
+    for act in (lambda: cancel(run, "ann"), lambda: end_now(run, "ann", patience())):
         with pytest.raises(RefusedError, match=f"run demo is not running, it is {state}: "):
             act()
 
@@ -219,26 +219,26 @@ def test_a_run_is_waited_for_before_it_begins(run: RunDir, lead: Lead):
 def test_at_once_ends_a_deaf_run_by_two_signals(run: RunDir, lead: Lead):
     leader = lead(run, "deaf")
 
-    found = end_now(run, patience())
+    found = end_now(run, "ann", patience())
 
     assert (found.state, found.exit_code) == ("cancelled", ExitCode.CANCELLED)
     assert found.status.reason.startswith("stopped at once by SIGTERM")
     assert leader.wait(60) == 0
-    assert kinds(run) == ["created", "started", "stop-requested", "cancelled"]
+    assert kinds(run) == ["created", "started", "warning", "stop-requested", "cancelled"]
 
 
 def test_at_once_ends_a_run_that_was_asked_before_in_vain(run: RunDir, lead: Lead):
     lead(run, "deaf")
     cancel(run, "ann")
 
-    assert end_now(run, patience()).status.reason.startswith("stopped at once by SIGTERM")
+    assert end_now(run, "ann", patience()).status.reason.startswith("stopped at once by SIGTERM")
 
 
 def test_a_process_that_does_not_end_is_named(run: RunDir, lead: Lead):
     leader = lead(run, "stuck")
 
     with pytest.raises(InfrastructureError, match=rf"process {leader.pid} on .* does not end; `kill -9 {leader.pid}` ends it"):
-        end_now(run, patience(0.2))
+        end_now(run, "ann", patience(0.2))
 
     assert leader.poll() is None
 
@@ -249,7 +249,7 @@ def test_at_once_from_another_machine_is_refused_with_the_next_step(run: RunDir)
     with pytest.raises(
         RefusedError, match="led by process 4242 on node-7, which is not to be seen from here: give the command"
     ):
-        end_now(run, patience())
+        end_now(run, "ann", patience())
 
 
 def test_a_job_of_a_search_is_not_ended_at_the_cost_of_the_search(run: RunDir, lead: Lead):
@@ -259,7 +259,7 @@ def test_a_job_of_a_search_is_not_ended_at_the_cost_of_the_search(run: RunDir, l
     append_event(member, "started", member.new_attempt(process(leader.pid)))
 
     with pytest.raises(RefusedError, match="run trial-3 is one of the jobs of demo, which would end too"):
-        end_now(member, patience())
+        end_now(member, "ann", patience())
 
     assert leader.poll() is None
     assert kinds(run)[-1] == "started"

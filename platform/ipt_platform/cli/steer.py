@@ -38,7 +38,7 @@ def cancel(
         raise UsageError("--no-wait asks and goes; leave out --now and --timeout")
     folder = find_run(storage, run)
     if now:
-        ended = end_now(folder, Patience(NOW_SECONDS if timeout is None else timeout))
+        ended = end_now(folder, user_name(), Patience(NOW_SECONDS if timeout is None else timeout))
     else:
         asked = ask(folder, user_name())
         if no_wait:

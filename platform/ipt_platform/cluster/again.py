@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from ipt_platform.cluster.remote import submit_run
+from ipt_platform.cluster.steer import target_of
 from ipt_platform.cluster.submit import resume_run
-from ipt_platform.cluster.target import ADDRESS_VARIABLE, find_target
+from ipt_platform.cluster.target import ADDRESS_VARIABLE
 from ipt_platform.errors import RefusedError
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.rundir import RunDir
@@ -31,7 +32,7 @@ def resume(run: RunDir, who: str, base: Path = Path()) -> None:
         raise RefusedError(f"run {run.id} is finished; there is nothing left to do")
     job = resume_run(run, base)
     place = submitted(run)
-    target = find_target(place.cluster) if place else None
+    target = target_of(place) if place else None
     append_event(run, "resume-requested", run.current_attempt(), reason=f"resumed by {who}")
     if target:
         submit_run(job, run, target, base)

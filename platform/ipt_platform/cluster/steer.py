@@ -44,6 +44,17 @@ class Asked:
     reason: str
 
 
+def target_of(place: Submitted) -> Target:
+    """The cluster that a run was submitted to.
+
+    Raises:
+        NotFoundError, SpecError, UsageError: as `find_target`.
+    """
+    target = at_address(place.address) if place.cluster == ADDRESS_VARIABLE else find_target(place.cluster)
+    assert target is not None  # it was named
+    return target
+
+
 def check_running(run: RunDir) -> Status:
     """The status of a run that is running.
 
@@ -110,11 +121,12 @@ def wait_for_stop(asked: Asked, patience: Patience) -> Ended:
             )
 
 
-def end_now(run: RunDir, patience: Patience) -> Ended:
+def end_now(run: RunDir, who: str, patience: Patience) -> Ended:
     """End a run at once, without a checkpoint; what was committed stands.
 
     Args:
         run: the run.
+        who: asks, for people.
         patience: how long its leading process may take to end; NOW_SECONDS suits.
 
     Raises:
@@ -124,12 +136,12 @@ def end_now(run: RunDir, patience: Patience) -> Ended:
     """
     waiting = settled(run).state == "created" and submitted(run)
     if waiting:
-        return _end_there(run, waiting, patience)
+        return _end_there(run, who, waiting, patience)
     status = check_running(run)
     leader = run.attempt(status.attempt).process
     if leader is None or leader.alive() is None:
         if place := submitted(run):
-            return _end_there(run, place, patience)
+            return _end_there(run, who, place, patience)
         where = f"led by {leader}, which is not to be seen from here" if leader else "led by a process that was not recorded"
         raise RefusedError(
             f"run {run.id} is {where}: give the command there, or `ipt-platform cancel {run.place}`, which works from anywhere"
@@ -139,6 +151,7 @@ def end_now(run: RunDir, patience: Patience) -> Ended:
             f"run {run.id} is one of the jobs of {whole.id}, which would end too: "
             f"`ipt-platform cancel {whole.path} --now` does so"
         )
+    append_event(run, "warning", status.attempt, reason=f"{who} has it ended at once")
     _end_process(run, status.attempt, leader, patience)
     found = ended(run)
     if not found:  # it was led by several, or somebody submitted it again at this moment
@@ -170,7 +183,7 @@ class Unbegun:
         self.due = self.clock() + _ASK_SECONDS
         # Who cannot ask the cluster, or not now, goes by the files.
         try:
-            target = _target_of(place)
+            target = target_of(place)
         except (NotFoundError, SpecError, UsageError):
             return
         jobs = Jobs(target)
@@ -182,24 +195,15 @@ class Unbegun:
             check_over(self.run, target, found, jobs)
 
 
-def _target_of(place: Submitted) -> Target:
-    """The cluster that a run was submitted to.
-
-    Raises:
-        NotFoundError, SpecError, UsageError: as `find_target`.
-    """
-    target = at_address(place.address) if place.cluster == ADDRESS_VARIABLE else find_target(place.cluster)
-    assert target is not None  # it was named
-    return target
-
-
-def _end_there(run: RunDir, place: Submitted, patience: Patience) -> Ended:
+def _end_there(run: RunDir, who: str, place: Submitted, patience: Patience) -> Ended:
     """End at once what a cluster does for a run, also what it has not begun, and write down that it was ended."""
-    jobs = Jobs(_target_of(place))
+    jobs = Jobs(target_of(place))
     jobs.stop(place.id)
     attempt = run.current_attempt()
+    told = f"cluster {place.cluster} was told to drop {place.id}"
+    append_event(run, "warning", attempt, reason=f"{told} by {who}")
     if not attempt:  # Ray drops what it has not begun when its turn comes, and not before
-        return Ended(replace(settled(run), reason=f"cluster {place.cluster} was told to drop {place.id}"), ExitCode.OK)
+        return Ended(replace(settled(run), reason=told), ExitCode.OK)
     while not jobs.find(place.id).over:
         if not patience.pause():
             raise InfrastructureError(f"cluster {place.cluster} does not end {place.id}; see `ipt-platform cluster status`")

@@ -39,13 +39,16 @@ def create_app(settings: Settings) -> Starlette:
     app.state.settings = settings
     app.state.services = make_services(settings)
     app.state.bench = Bench(settings.storage)
+    # Which tasks there are is asked by whoever opens a page, so it must not wait for the pictures of others.
+    app.state.offers = Bench(settings.storage, most=8, idle=60)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     yield
-    await run_in_threadpool(app.state.bench.close)
+    for bench in (app.state.bench, app.state.offers):
+        await run_in_threadpool(bench.close)
 
 
 def _routes(module: object) -> list[BaseRoute]:

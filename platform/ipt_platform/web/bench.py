@@ -22,6 +22,8 @@ State = Literal["waiting", "working", "done", "failed"]
 MOST_KEPT = 8
 """Orders that are done, and kept for those who asked for them."""
 
+_LOOK_SECONDS = 30.0  # between two looks at what is to be forgotten
+
 LOST = "the process that restores has ended, maybe for lack of memory; try a smaller picture"
 
 
@@ -31,7 +33,7 @@ class Order:
 
     Attributes:
         wants: see `restore.bench`.
-        data: the picture; b"" as soon as it is restored.
+        data: the picture; b"" as soon as it is restored or forgotten.
         state: waiting, working, done or failed.
         answer: what the child has said, the last of each key.
         result: the restored picture, PNG.
@@ -53,6 +55,7 @@ class Bench:
 
     Args:
         storage: of runs and registry.
+        most: orders that may be done or wait at a time.
         limit: seconds that an order may take.
         kept: seconds after which an order that nobody asks for is forgotten.
         idle: seconds after which a child that has nothing to do is ended.
@@ -62,12 +65,13 @@ class Bench:
     def __init__(
         self,
         storage: str,
+        most: int = 2,
         limit: float = 300,
         kept: float = 1800,
         idle: float = 600,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.storage, self.limit, self.kept, self.idle, self.clock = storage, limit, kept, idle, clock
+        self.storage, self.most, self.limit, self.kept, self.idle, self.clock = storage, most, limit, kept, idle, clock
         self._orders: dict[str, Order] = {}
         self._lock = threading.Lock()
         self._queue: queue.Queue[Order | None] = queue.Queue()
@@ -75,10 +79,10 @@ class Bench:
         self._thread: threading.Thread | None = None
 
     def place(self, wants: dict[str, Any], data: bytes = b"") -> Order | None:
-        """Take an order; None: one is being done and another waits already."""
+        """Take an order; None: as many as may are done or wait already."""
         with self._lock:
             self._forget()
-            if sum(order.state in ("waiting", "working") for order in self._orders.values()) >= 2:
+            if sum(order.state in ("waiting", "working") for order in self._orders.values()) >= self.most:
                 return None
             order = Order(wants, data, self.clock())
             self._orders[order.id] = order
@@ -108,12 +112,14 @@ class Bench:
             order = self._orders.pop(name, None)
             if order and order.state == "working" and self._child:
                 self._child.kill()
-        if order and order.state == "waiting":
-            order.state = "failed"
+            if order:
+                _give_up(order)
 
     def close(self) -> None:
         """Forget everything and end the child."""
         with self._lock:
+            for order in self._orders.values():
+                _give_up(order)
             self._orders.clear()
             if self._child:
                 self._child.kill()
@@ -131,20 +137,29 @@ class Bench:
                 del self._orders[order.id]
 
     def _work(self) -> None:
-        """What the thread does: orders, until it is told to stop."""
+        """What the thread does: orders, until it is told to stop; between them it forgets what nobody asks for any more."""
+        used = self.clock()
         while True:
             try:
-                order = self._queue.get(timeout=self.idle)
+                order = self._queue.get(timeout=min(self.idle, _LOOK_SECONDS))
             except queue.Empty:
-                self._end_child()
-                continue
-            if order is None:
-                return self._end_child()
-            if order.state == "waiting":
+                if self.clock() - used >= self.idle:
+                    self._end_child()
+            else:
+                if order is None:
+                    return self._end_child()
                 self._do(order)
+                del order  # or its pictures would stay until the next one comes
+                used = self.clock()
+            with self._lock:
+                self._forget()
 
     def _do(self, order: Order) -> None:
-        order.state, late = "working", threading.Event()
+        with self._lock:
+            if order.state != "waiting":
+                return None  # it was forgotten meanwhile
+            order.state = "working"
+        late = threading.Event()
         try:
             child = self._ready_child()
         except OSError as error:
@@ -210,3 +225,10 @@ class Bench:
             child.kill()
             child.wait()
             child.stdout.close()
+
+
+def _give_up(order: Order) -> None:
+    """Let go of the picture of an order that has not ended: the queue holds on to the order itself until its turn comes."""
+    if not order.ended.is_set():
+        order.state, order.data = "failed", b""
+        order.ended.set()

@@ -46,6 +46,13 @@ def write_run(storage: Path, name: str, state: str = "running", steps: int = 3, 
     return run
 
 
+def write_commit(run: RunDir, step: int = 30) -> None:
+    """A checkpoint, as far as a list looks at it."""
+    folder = run.checkpoints / f"step-{step}"
+    folder.mkdir(parents=True)
+    (folder / "COMMIT").touch()
+
+
 def report(step: int, attempt: int = 1, **loss: float) -> dict:
     return {
         "attempt": attempt, "step": step, "steps": 200, "stage": 0, "loss": loss or {"denoise": 1 / step, "deblur": 2 / step},

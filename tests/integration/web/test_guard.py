@@ -79,7 +79,7 @@ def test_over_https_the_cookie_is_sent_over_https_alone(storage, users, tokens):
     answer = browser.post("/login", data={"token": tokens["viewer"]}, headers={"Origin": "https://localhost"})
 
     assert "secure" in answer.headers["set-cookie"].lower()
-    assert "max-age" in answer.headers["strict-transport-security"]
+    assert "strict-transport-security" not in answer.headers  # it would hold for the services at other ports too
 
 
 @pytest.mark.parametrize("after", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/login", "/a\r\nX: 1"])
@@ -96,6 +96,35 @@ def test_a_wrong_token_is_not_said_again(guarded):
     assert "not known" in answer.text
     assert "ipt_secret" not in answer.text
     assert browser.get("/").status_code == 401
+
+
+def test_pages_at_other_ports_of_a_host_end_no_login(storage, users, tokens):
+    pages = [create_app(Settings(str(storage), users=users)) for _ in range(2)]
+    first, second = (
+        TestClient(page, base_url=f"http://localhost:{port}", follow_redirects=False)
+        for page, port in zip(pages, (8260, 8261), strict=True)
+    )
+    second.cookies.jar = first.cookies.jar  # a browser does not tell the ports of a host apart
+
+    for browser in (first, second):
+        assert (
+            browser.post("/login", data={"token": tokens["viewer"]}, headers={"Origin": str(browser.base_url)}).status_code
+            == 303
+        )
+    assert [browser.get("/runs").status_code for browser in (first, second)] == [200, 200]
+
+    assert post(second, "/logout", origin=str(second.base_url)).status_code == 303
+    assert [browser.get("/runs").status_code for browser in (first, second)] == [200, 401]
+
+
+def test_a_cookie_of_another_application_hides_no_login(guarded):
+    browser = guarded("viewer")
+    ((name, value),) = browser.cookies.items()
+    browser.cookies.clear()
+
+    for others in ('prefs={"a":1}; ', "é=1; ", "a b=c; ", "=; ;", "x,y=z; "):
+        cookies = f"{others}{name}={value}".encode()
+        assert browser.get("/runs", headers={"Cookie": cookies}).status_code == 200, others
 
 
 def test_a_user_who_is_taken_out_is_logged_out(guarded, users):
@@ -202,6 +231,24 @@ def test_a_form_that_is_not_one_of_ours_does_nothing(guarded, client, storage):
     ours = {"X-CSRF-Token": proof_of(runner), "Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
     assert runner.post("/runs/demo/cancel", headers=ours).status_code == 303
     assert run.stop_requested(1)
+
+
+def test_what_nobody_would_send_is_refused_and_no_error_of_ours(guarded, storage, caplog):
+    write_run(storage, "demo")
+    nobody, runner = guarded(), guarded("runner")
+    ours = {"X-CSRF-Token": proof_of(runner), "Origin": "http://localhost"}
+
+    for path in ("/healthz", "/static/app.css"):
+        assert nobody.post(path, headers={"Origin": "http://localhost"}).status_code == 401
+        assert runner.post(path, headers=ours).status_code == 405
+    assert runner.post("/runs/demo/cancel", headers=ours | {"Origin": "http://["}).status_code == 403
+    assert login(nobody, "", **{f"field{number}": "x" for number in range(100)}).status_code == 400
+    for host in ("[", "localhost:x", "localhost:99999", ""):
+        assert nobody.get("/login", headers={"Host": host}).status_code == 421
+    for step in ("9" * 5000, "9" * 300, "x", "٣"):
+        assert runner.get(f"/runs/demo/pictures/{step}/a/params").status_code == 404
+        assert runner.get(f"/runs/demo/pictures/{step}/a/clean.png").status_code == 404
+    assert caplog.text == ""
 
 
 def test_what_changes_something_is_no_get(client, storage):

@@ -1,6 +1,7 @@
 """A picture that is tried on the page: what comes back is what `restore` makes of it, and nothing of it stays."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from ipt_platform.restore.run import apply_steps
 from ipt_platform.restore.sources import Sources
 from ipt_platform.web.bench import Bench
 from ipt_platform.web.settings import Settings
+from tests.integration.web.conftest import HTML, client_of, proof_of, write_commit, write_run
 from tests.pages import served
 
 HANG = 180
@@ -123,6 +125,19 @@ def test_one_works_one_waits_and_a_third_is_sent_away(bench, photo):
 
 
 @pytest.mark.slow
+def test_which_tasks_there_are_is_told_while_pictures_of_others_wait(storage, photo):
+    with client_of(Settings(str(storage))) as browser:
+        placed = [browser.app.state.bench.place(order(task="denoise"), photo) for _ in range(2)]
+        answer = browser.post(
+            "/try/offer?run=trained", headers={"Origin": "http://localhost", "X-CSRF-Token": proof_of(browser)}
+        )
+
+        assert all(placed)
+        assert (answer.status_code, answer.json().get("tasks")) == (200, ["deblur", "denoise"])
+        assert browser.app.state.offers._orders == {}
+
+
+@pytest.mark.slow
 def test_nothing_is_kept(storage, photo):
     now = [0.0]
     bench = Bench(str(storage), kept=100, clock=lambda: now[0])
@@ -203,6 +218,18 @@ def test_a_request_without_the_pages_proof_is_refused(page, photo):
     response = requests.post(f"{page}/try", params={"run": "trained", "task": "denoise"}, data=photo, timeout=60)
 
     assert response.status_code == 403
+
+
+def test_the_run_that_was_heard_of_last_is_the_first_to_be_chosen(tmp_path):
+    for name in ("zebra", "alpha"):
+        write_commit(write_run(tmp_path, name, "finished"))
+    browser = client_of(Settings(str(tmp_path)))
+
+    offered = re.findall(r'<option value="(\w+)"( selected)?>', browser.get("/try", headers=HTML).text)
+    suggested = re.findall(r'<option value="(\w+)">', browser.get("/pictures", headers=HTML).text)
+
+    assert offered == [("alpha", " selected"), ("zebra", "")]
+    assert suggested == ["alpha", "zebra"]
 
 
 def test_who_may_look_may_not_restore(guarded, photo):

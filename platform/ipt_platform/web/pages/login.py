@@ -11,7 +11,7 @@ from starlette.routing import Route
 from ipt_platform.errors import IptError
 from ipt_platform.web.render import page
 from ipt_platform.web.security.guard import Guard
-from ipt_platform.web.security.sessions import COOKIE
+from ipt_platform.web.security.sessions import cookie_name
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def _form(request: Request) -> Response:
     if request.state.user:
         return RedirectResponse(_next(request.query_params.get("next", "/")), 303)
-    said = "Your login has ended: its token has expired or was taken back." if "again" in request.query_params else ""
+    said = "Your login has ended; log in again." if "again" in request.query_params else ""
     return _show(request, said, request.query_params.get("next", "/"))
 
 
@@ -37,7 +37,7 @@ async def _login(request: Request) -> Response:
         return _show(request, "This token is not known, or it has expired.", form.get("next", "/"), 401)
     response = RedirectResponse(_next(form.get("next", "/")), 303)
     response.set_cookie(
-        COOKIE,
+        cookie_name(request.url),
         guard.sessions.begin(user.token),
         max_age=int(guard.sessions.seconds),
         httponly=True,
@@ -48,9 +48,9 @@ async def _login(request: Request) -> Response:
 
 
 def _logout(request: Request) -> Response:
-    request.state.guard.sessions.end(request.cookies.get(COOKIE, ""))
+    request.state.guard.sessions.end(request.cookies.get(cookie_name(request.url), ""))
     response = RedirectResponse("/login", 303)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(cookie_name(request.url), httponly=True, samesite="strict")
     return response
 
 

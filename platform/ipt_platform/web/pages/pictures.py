@@ -1,6 +1,7 @@
 """What runs have restored on their way: one run through its steps, or two runs beside each other."""
 
 import json
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -9,7 +10,7 @@ from starlette.routing import Route
 
 from ipt_platform.errors import NotFoundError
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.samples import find_sample, list_samples, read_params
+from ipt_platform.observe.samples import Sample, find_sample, list_samples, read_params
 from ipt_platform.web.files import MEMBER, run_of
 from ipt_platform.web.panels import panels_of
 from ipt_platform.web.render import answer, page
@@ -17,6 +18,7 @@ from ipt_platform.web.services import services
 from ipt_platform.web.statuses import status_of
 
 FOR_EVER = "private, max-age=31536000, immutable"
+_STEP = re.compile(r"[0-9]{1,16}")
 MOST_SUGGESTED = 500
 """Runs whose names are offered where one is to be typed."""
 
@@ -52,33 +54,42 @@ def _list(request: Request) -> Response:
 
 def _panel(request: Request) -> Response:
     """One of the three pictures of a triptych, as PNG."""
-    run, wanted = _run(request), request.path_params
-    sample = find_sample(run, wanted["step"], wanted["name"])
+    run, panel = _run(request), request.path_params["panel"]
+    sample = _sample(request, run)
     found = panels_of(run, sample)
-    if wanted["panel"] not in found:
-        raise NotFoundError(f"a triptych has no panel {wanted['panel']!r:.40}; it has {', '.join(found)}")
-    tag = f'"{sample.tag}-{wanted["panel"]}"'
+    if panel not in found:
+        raise NotFoundError(f"a triptych has no panel {panel!r:.40}; it has {', '.join(found)}")
+    tag = f'"{sample.tag}-{panel}"'
     kept = request.query_params.get("v") == sample.tag
     headers = {"ETag": tag, "Cache-Control": FOR_EVER if kept else "private, no-cache"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    return Response(found[wanted["panel"]], headers=headers, media_type="image/png")
+    return Response(found[panel], headers=headers, media_type="image/png")
 
 
 def _params(request: Request) -> Response:
     """The parameters that made a degraded picture."""
-    run, wanted = _run(request), request.path_params
-    data = read_params(run, find_sample(run, wanted["step"], wanted["name"]))
+    run = _run(request)
+    data = read_params(run, _sample(request, run))
     return answer(request, {"params": _read(data) if data else None})
 
 
 def _known(request: Request) -> list[str]:
-    """The runs that may be compared with."""
-    return [row.status.run_id for row in services(request).statuses.all()][-MOST_SUGGESTED:]
+    """The runs that may be compared with, newest first."""
+    rows = sorted(services(request).statuses.all(), key=lambda row: row.status.updated, reverse=True)
+    return [row.status.run_id for row in rows[:MOST_SUGGESTED]]
 
 
 def _run(request: Request) -> RunDir:
     return run_of(request.app.state.settings, request.path_params["run"])
+
+
+def _sample(request: Request, run: RunDir) -> Sample:
+    """The triptych that an address names."""
+    step, name = request.path_params["step"], request.path_params["name"]
+    if not _STEP.fullmatch(step):
+        raise NotFoundError(f"{step!r:.40} is no step of a run")
+    return find_sample(run, int(step), name)
 
 
 def _is_live(run: RunDir) -> bool:
@@ -98,6 +109,6 @@ routes = [
     Route("/pictures", _of_two),
     Route("/runs/{run}/pictures", _of_run),
     Route("/runs/{run}/pictures/list", _list),
-    Route("/runs/{run}/pictures/{step:int}/{name}/params", _params),
-    Route("/runs/{run}/pictures/{step:int}/{name}/{panel}.png", _panel),
+    Route("/runs/{run}/pictures/{step}/{name}/params", _params),
+    Route("/runs/{run}/pictures/{step}/{name}/{panel}.png", _panel),
 ]

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import UNITS, Status
+from ipt_platform.observe.submitted import submitted
 from ipt_platform.web.charts import charts_of
 from ipt_platform.web.events import in_words
 from ipt_platform.web.files import MEMBER, run_of
@@ -83,16 +84,18 @@ def _summary(request: Request, run: RunDir) -> dict[str, Any]:
         "owner": owner_of(run),
         "unit": UNITS.get(status.kind, "step"),
         "may_steer": request.state.user.may("runner"),
-        "actions": actions_of(status),
+        "actions": actions_of(run, status),
         "members": _members(request, run, status),
     }
 
 
-def actions_of(status: Status) -> set[str]:
-    """What can be asked of a run in this state: `cancel`, `checkpoint`, `resume`."""
+def actions_of(run: RunDir, status: Status) -> set[str]:
+    """What can be asked of a run in this state: `cancel`, `checkpoint`, `end`, `resume`, `take-back`."""
     if status.state == "running":
         trains = {"checkpoint"} if status.kind in ("train", "finetune") else set()
-        return set() if status.kind == "evaluate" else {"cancel", *trains}
+        return {"end"} if status.kind == "evaluate" else {"cancel", *trains}
+    if status.state == "created":
+        return {"take-back"} if submitted(run) else set()
     return {"resume"} if status.state in ("interrupted", "failed", "cancelled") else set()
 
 

@@ -24,19 +24,20 @@ NEWEST = 200
 
 
 def _page(request: Request) -> Response:
-    found = [row.status for row in services(request).statuses.all()]
-    runs = [each.run_id for each in found if each.checkpoint is not None]
-    return page(request, "trying/try.html", runs=runs[-NEWEST:], may=request.state.user.may("runner"), pixels=MAX_PIXELS)
+    rows = sorted(services(request).statuses.all(), key=lambda row: row.status.updated, reverse=True)
+    runs = [row.status.run_id for row in rows if row.status.checkpoint is not None]
+    return page(request, "trying/try.html", runs=runs[:NEWEST], may=request.state.user.may("runner"), pixels=MAX_PIXELS)
 
 
 def _offer(request: Request) -> Response:
     """The tasks that a run, or the registry, has models for."""
     _require_runner(request)
-    order = _place(request, {"kind": "offer", "run": _run(request)})
-    order.ended.wait(_bench(request).limit)
-    _bench(request).forget(order.id)
+    offers: Bench = request.app.state.offers
+    order = offers.place({"kind": "offer", "run": _run(request)})
+    if order is None or not _answered(offers, order):
+        raise _busy("others are asking for tasks just now")
     if order.state != "done":
-        raise UsageError(order.answer.get("refused", "the process that restores does not answer"))
+        raise UsageError(order.answer.get("refused", "the page is ending"))
     return answer(request, order.answer)
 
 
@@ -71,7 +72,10 @@ def _forget(request: Request) -> Response:
 
 def _checked(request: Request, data: bytes) -> Order:
     probe(data, MAX_PIXELS)
-    return _place(request, {"kind": "restore", "run": _run(request)} | _wish(request.query_params), data)
+    order = _bench(request).place({"kind": "restore", "run": _run(request)} | _wish(request.query_params), data)
+    if order is None:
+        raise _busy("others are trying pictures just now")
+    return order
 
 
 def _wish(given: Mapping[str, str]) -> dict[str, Any]:
@@ -95,11 +99,15 @@ def _run(request: Request) -> str | None:
     return run_of(request.app.state.settings, name).place if name else None
 
 
-def _place(request: Request, wants: dict[str, Any], data: bytes = b"") -> Order:
-    order = _bench(request).place(wants, data)
-    if order is None:
-        raise HTTPException(503, "others are trying pictures just now; try again in a minute", {"Retry-After": "30"})
-    return order
+def _answered(offers: Bench, order: Order) -> bool:
+    """Whether an order has ended in time; it is not kept."""
+    ended = order.ended.wait(offers.limit)
+    offers.forget(order.id)
+    return ended
+
+
+def _busy(why: str) -> HTTPException:
+    return HTTPException(503, f"{why}; try again in a minute", {"Retry-After": "30"})
 
 
 def _bench(request: Request) -> Bench:

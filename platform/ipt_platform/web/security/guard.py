@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -18,10 +17,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ipt_platform.errors import IptError
-from ipt_platform.web.security.headers import HEADERS, HTTPS_HEADERS
+from ipt_platform.web.security.headers import HEADERS
 from ipt_platform.web.security.hosts import known_host, own_names, same_origin
 from ipt_platform.web.security.limits import Limiter
-from ipt_platform.web.security.sessions import COOKIE, Sessions
+from ipt_platform.web.security.sessions import Sessions, cookie_name
 from ipt_platform.web.security.users import User, Users
 from ipt_platform.web.settings import Settings
 
@@ -29,9 +28,10 @@ log = logging.getLogger(__name__)
 
 SAFE = ("GET", "HEAD")
 OPEN = ("/login", "/healthz")
-"""The paths that are there for everybody, besides what lies below /static/."""
+"""The paths that everybody may look at, besides what lies below /static/."""
 
 FORM_BYTES = 1 << 16
+FORM_FIELDS = 100
 _FORM = "application/x-www-form-urlencoded"
 
 Refuse = Callable[[Request, Exception], Response]
@@ -63,7 +63,7 @@ class Guard:
         request = Request(scope, receive)
         state = scope.setdefault("state", {})
         state |= {"user": None, "form": {}, "proof": "", "guard": self}
-        sending = _Sending(send, request.url.scheme == "https")
+        sending = _Sending(send)
         try:
             answer, receive = await self._look(request, receive)
             await (answer or self.app)(scope, receive, sending)
@@ -83,11 +83,11 @@ class Guard:
         if not known_host(headers.get("host", ""), self.names):
             raise HTTPException(421, "this name is not one of the page; start it with --name NAME to reach it so")
         receive = _capped(receive, headers, self.settings.upload_bytes)
-        cookie = _cookie_of(headers)
+        cookie = request.cookies.get(cookie_name(request.url), "")
         user, by_header = await run_in_threadpool(self._who, headers, cookie)
         state.user = user
         state.proof = self.sessions.proof(cookie if user and user.token else "")
-        if user is None and not (request.url.path in OPEN or request.url.path.startswith("/static/")):
+        if user is None and not _is_open(request):
             return self._to_login(request, bool(cookie)), receive
         if request.method not in SAFE:
             receive = await self._judge_change(request, receive, "" if by_header else cookie, by_header)
@@ -125,7 +125,7 @@ class Guard:
         proof = headers.get("x-csrf-token")
         if headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
             body = await _read(receive, FORM_BYTES)
-            request.state.form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=100))
+            request.state.form = _fields(body)
             proof = proof or request.state.form.get("csrf")
             receive = _replay(body)
         if not by_header and not login and not self.sessions.proves(cookie if request.state.user.token else "", proof or ""):
@@ -149,25 +149,17 @@ def system_user() -> str:
         return f"user {os.getuid()}"
 
 
-def _cookie_of(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
-
-
 class _Sending:
     """Sends a response with the headers that every one has."""
 
-    def __init__(self, send: Send, https: bool):
-        self._send, self._headers, self.begun = send, HEADERS | (HTTPS_HEADERS if https else {}), False
+    def __init__(self, send: Send):
+        self._send, self.begun = send, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun = True
             headers = MutableHeaders(scope=message)
-            for name, value in self._headers.items():
+            for name, value in HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
@@ -193,6 +185,24 @@ def _capped(receive: Receive, headers: Headers, most: int) -> Receive:
         return message
 
     return receiving
+
+
+def _is_open(request: Request) -> bool:
+    """Whether nobody has to log in for this."""
+    path = request.url.path
+    return path == "/login" or (request.method in SAFE and (path in OPEN or path.startswith("/static/")))
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """The fields of a form by name.
+
+    Raises:
+        HTTPException: there are too many.
+    """
+    try:
+        return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=FORM_FIELDS))
+    except ValueError as error:
+        raise HTTPException(400, f"more than the {FORM_FIELDS} fields that a form may have") from error
 
 
 async def _read(receive: Receive, most: int) -> bytes:

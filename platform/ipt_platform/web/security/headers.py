@@ -1,4 +1,8 @@
-"""What the browser is told of every response: load nothing from elsewhere, run nothing inline, stand in no frame."""
+"""What the browser is told of every response: load nothing from elsewhere, run nothing inline, stand in no frame.
+
+That a name is to be reached over https alone (HSTS) is left to who owns the name: it would hold for each port of it, and other
+services may stand there.
+"""
 
 POLICY = "; ".join(
     (
@@ -23,4 +27,3 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
-HTTPS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}

@@ -35,7 +35,10 @@ def same_origin(origin: str | None, site: str | None, host: str) -> bool:
         return False
     if origin is None:
         return site is not None  # a browser says at least one of the two
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
 

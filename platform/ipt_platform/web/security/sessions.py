@@ -8,8 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-COOKIE = "ipt_session"
+from starlette.datastructures import URL
+
 _MOST = 10_000
+
+
+def cookie_name(url: URL) -> str:
+    """Of the cookie of a login at the page that is reached so: browsers keep one set of cookies for all ports of a host."""
+    return f"ipt_session_{url.port or (443 if url.scheme == 'https' else 80)}"
 
 
 @dataclass(frozen=True)
