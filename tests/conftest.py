@@ -36,6 +36,8 @@ from tests.processes import kill
 settings.register_profile("ipt", deadline=None)
 settings.load_profile("ipt")
 
+SHORT = 0.003  # seconds between two looks at what lasts for moments
+GLANCE = 0.25  # seconds between two looks at all processes
 HANG = 400  # seconds after which something that should happen is taken for hanging
 
 
@@ -117,6 +119,7 @@ class Command:
                 start_new_session=True,  # a process group, as a shell makes one: Ctrl-C goes to all of it
             )
         self.seen: set[psutil.Process] = {self.process}
+        self._due = 0.0
 
     @property
     def stdout(self) -> str:
@@ -125,6 +128,12 @@ class Command:
     @property
     def stderr(self) -> str:
         return self.err.read_text()
+
+    def glance(self) -> None:
+        """Look, if it is time to: to look through all processes of a machine costs more than to wait."""
+        if time.monotonic() >= self._due:
+            self.look()
+            self._due = time.monotonic() + GLANCE
 
     def look(self) -> None:
         """Remember who is there; a process that lost its parent could not be found later."""
@@ -135,7 +144,7 @@ class Command:
         """Wait for something to become true while the command runs; returns what it became."""
         end = time.monotonic() + HANG
         while not (value := true()):
-            self.look()
+            self.glance()
             assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.stderr}"
             assert time.monotonic() < end, f"nothing happened for {HANG} s:\n{self.stderr}"
             time.sleep(pause)
@@ -146,7 +155,7 @@ class Command:
         """The exit code."""
         end = time.monotonic() + HANG
         while self.process.poll() is None:
-            self.look()
+            self.glance()
             assert time.monotonic() < end, f"it did not end within {HANG} s:\n{self.stderr}"
             time.sleep(0.1)
         return self.process.returncode

@@ -14,6 +14,7 @@ from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.spec.job import FinetuneJob
 from ipt_platform.spec.load import load_job
+from tests.conftest import SHORT
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,7 @@ def test_a_comparison_that_was_killed_trains_only_what_is_missing_and_its_runs_c
 
     # killed while the second variant trains
     first = workplace.start(*arguments)
-    first.until(lambda: last_step(synchronous) >= 7, pause=0)
+    first.until(lambda: last_step(synchronous) >= 7, pause=SHORT)
     first.process.kill()
     assert first.left(grace=GRACE) == []
     assert run_status(run).state == "interrupted"

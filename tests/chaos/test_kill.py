@@ -11,6 +11,7 @@ from ipt_platform.checkpoint.files import list_checkpoints
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
+from tests.conftest import SHORT
 from tests.processes import kill
 
 pytestmark = pytest.mark.slow
@@ -77,7 +78,7 @@ def test_a_worker_killed_while_it_writes_a_checkpoint_is_replaced(workplace, as_
         kills += 1
         command.until(lambda at=kills: run.current_attempt() == at and last_step(run, at) >= 2)
         worker = process_of(command, "ray::RayTrainWorker")
-        command.until(lambda: half_written(run), pause=0)
+        command.until(lambda: half_written(run), pause=SHORT)
         kill([worker])
         torn = half_written(run)
 
@@ -107,7 +108,7 @@ def test_after_the_command_is_killed_the_same_submission_goes_on_at_once(workpla
     changes, now = MOMENTS[moment]
     name = moment.replace(" ", "-")
     first, run = workplace.submit(name, *changes, wait=False), workplace.run(name)
-    first.until(lambda: now(run), pause=0)
+    first.until(lambda: now(run), pause=SHORT)
     kill([first.process])
 
     second = workplace.submit(name, *changes)
@@ -130,10 +131,10 @@ def test_a_checkpoint_damaged_after_the_kill_is_passed_over(workplace, as_if_und
     """
     changes = ["checkpoint.every=1", LOCAL]
     first, run = workplace.submit("damaged", *changes, wait=False), workplace.run("damaged")
-    first.until(lambda: last_step(run) >= 1, pause=0)
+    first.until(lambda: last_step(run) >= 1, pause=SHORT)
     # Not the worker alone: what is told of its end would have another one made.
     ours = [process_of(first, each) for each in ("ipt_platform.cluster.drive", "ray::TrainController", "ray::RayTrainWorker")]
-    first.until(lambda: last_step(run) >= 3, pause=0)
+    first.until(lambda: last_step(run) >= 3, pause=SHORT)
     kill([first.process, *ours])
     first.seen = {each for each in first.seen if "Agent" not in words_of(each)}
     assert first.left(grace=GRACE) == []

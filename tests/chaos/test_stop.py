@@ -45,7 +45,7 @@ def driver_says(run: RunDir, words: str) -> bool:
 def test_before_ray_starts(workplace, number, name):
     command = workplace.submit(f"early-{name.lower()}", wait=False)
     run = workplace.run(f"early-{name.lower()}")
-    command.until(lambda: len(command.seen) > 1, pause=0.01)  # the process that is to start Ray
+    command.until(lambda: command.look() or len(command.seen) > 1, pause=0.01)  # the process that is to start Ray
     assert not driver_says(run, "Ray")
 
     command.process.send_signal(number)

@@ -18,6 +18,7 @@ from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.spec.load import load_job
+from tests.conftest import SHORT
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,7 @@ def test_a_search_killed_and_then_stopped_goes_on_with_all_that_it_had(workplace
 
     # killed while the third trial trains
     first = workplace.start(*arguments)
-    first.until(in_the_middle(trial(run, "t003"), 1), pause=0)
+    first.until(in_the_middle(trial(run, "t003"), 1), pause=SHORT)
     first.process.kill()
     assert first.left(grace=GRACE) == []
     assert run_status(run).state == "interrupted"
@@ -90,7 +91,7 @@ def test_a_search_killed_and_then_stopped_goes_on_with_all_that_it_had(workplace
 
     # gone on with, and stopped as a person does
     second = workplace.start(*arguments)
-    second.until(in_the_middle(trial(run, "t004"), 1), pause=0)
+    second.until(in_the_middle(trial(run, "t004"), 1), pause=SHORT)
     second.interrupt()
     assert second.wait() == 7, second.stderr
     assert second.left() == []

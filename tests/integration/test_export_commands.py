@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -28,7 +29,7 @@ def storage(tmp_path_factory) -> Path:
     """A run of two tasks, one of them with a dense part."""
     folder = tmp_path_factory.mktemp("storage")
     torch.manual_seed(0)
-    backbone = build_backbone("iptv2-tiny")
+    backbone = build_backbone("iptv2-nano")
     torch.nn.init.normal_(backbone.output.weight, std=0.02)
     layout = constant_ranks(backbone, matrices_of(backbone, {"output", "sampling", "qkv", "ffn"}), 4)
     dense = constant_ranks(backbone, matrices_of(backbone, {"depthwise"}), 4)
@@ -38,7 +39,7 @@ def storage(tmp_path_factory) -> Path:
     model = BiasedModel(backbone, biases)
     run = create(folder, "a-run")
     run.new_attempt()
-    files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-tiny", progress={})
+    files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-nano", progress={})
     commit(run.checkpoints, 3, files, nullcontext)
     return folder
 
@@ -54,8 +55,8 @@ def picture(height: int = 128, width: int = 192) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).random((1, 3, height, width), np.float32))
 
 
-def want(storage: Path, task: str) -> torch.Tensor:
-    return load_model(storage / "a-run" / "checkpoints" / "step-3", task)(picture())
+def want(storage: Path, task: str, *size: int) -> torch.Tensor:
+    return load_model(storage / "a-run" / "checkpoints" / "step-3", task)(picture(*size))
 
 
 def export(capsys, storage: Path, form: str, out: Path, task: str = "derain", run: object = "a-run") -> tuple[int, str, str]:
@@ -105,17 +106,21 @@ def test_an_adapter_goes_out_and_comes_in_as_a_pack_that_restores_the_same(capsy
     assert "It was not measured." in (tmp_path / "pack" / "CARD.md").read_text()
 
 
-@pytest.mark.slow
-def test_onnx_and_programs_restore_the_same(capsys, storage, tmp_path):
+@pytest.mark.slow  # torch takes a while to trace a program
+def test_onnx_and_programs_restore_pictures_of_any_multiple_of_the_extent(capsys, storage, tmp_path):
     assert export(capsys, storage, "onnx", tmp_path / "derain.onnx")[0] == 0
     assert export(capsys, storage, "program", tmp_path / "derain.pt2")[0] == 0
 
+    onnx.checker.check_model(str(tmp_path / "derain.onnx"), full_check=True)
     session = onnxruntime.InferenceSession(str(tmp_path / "derain.onnx"), providers=["CPUExecutionProvider"])
-    (by_onnx,) = session.run(None, {"degraded": picture().numpy()})
-    by_program = torch.export.load(tmp_path / "derain.pt2").module()(picture())
-
-    for restored in (torch.from_numpy(by_onnx), by_program):
-        torch.testing.assert_close(restored, want(storage, "derain"), rtol=0, atol=1e-4)
+    assert [each.name for each in (*session.get_inputs(), *session.get_outputs())] == ["degraded", "restored"]
+    program = torch.export.load(tmp_path / "derain.pt2").module()
+    for size in ((32, 64), (96, 32), (128, 192)):
+        expected = want(storage, "derain", *size)
+        (by_onnx,) = session.run(None, {"degraded": picture(*size).numpy()})
+        for restored in (torch.from_numpy(by_onnx), program(picture(*size))):
+            torch.testing.assert_close(restored, expected, rtol=0, atol=1e-4)
+        assert (expected - picture(*size)).abs().max() > 0.05
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from ipt_platform.checkpoint.files import list_checkpoints
 from ipt_platform.cluster.local import ALONE
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
@@ -228,7 +227,8 @@ def test_a_run_commits_a_checkpoint_when_it_is_asked_to_and_goes_on(workplace, l
     asked = workplace.do("checkpoint", run.id, "--json")
 
     assert asked.process.returncode == 0, asked.stderr
-    assert json.loads(asked.stdout)["step"] in [info.step for info in list_checkpoints(run.path) if info.usable]
+    committed = [event["step"] for event in read_events(run) if event["type"] == "checkpoint"]
+    assert json.loads(asked.stdout)["step"] in committed
     assert run_status(run).state == "running"
 
 

@@ -197,10 +197,13 @@ class Store:
         return client_of(*self.proxy.store, *(self.environment[name] for name in names))
 
     def objects(self) -> dict[str, bytes]:
-        """All that lies there."""
+        """All that lies there, where nobody removes anything meanwhile."""
         client = self.direct()
-        listed = client.list_objects_v2(Bucket=self.bucket).get("Contents", [])
-        return {each["Key"]: client.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read() for each in listed}
+        return {name: client.get_object(Bucket=self.bucket, Key=name)["Body"].read() for name in self.names()}
+
+    def names(self) -> list[str]:
+        """The keys of all that lies there."""
+        return [each["Key"] for each in self.direct().list_objects_v2(Bucket=self.bucket).get("Contents", [])]
 
 
 @pytest.fixture(scope="session")

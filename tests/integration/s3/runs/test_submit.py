@@ -69,7 +69,7 @@ def test_a_run_on_s3_goes_on_anywhere_and_is_seen_and_stopped_from_elsewhere(wor
     assert workplace.submit("on-one-disk", *SMALL).process.returncode == 0
     cache = far("here")
     command = workplace.submit("far", *SMALL, f"storage={storage}", wait=False)
-    command.until(lambda: any(name.endswith("step-30/1/COMMIT") for name in store.objects()))
+    command.until(lambda: any(name.endswith("step-30/1/COMMIT") for name in store.names()))
     command.process.kill()
     command.wait()
     assert command.left(grace=60) == []
