@@ -78,11 +78,13 @@ CASES = (
     Case(
         "IptNonFiniteLoss",
         {
-            'ipt_train_nonfinite_total{job="sync"}': "0+0x10 1+0x100",
-            'ipt_train_nonfinite_total{job="search"}': "0+0x10 1+0x100",
-            'ipt_search_trials{job="search",state="running"}': "4+0x110",
+            'ipt_train_nonfinite_total{job="sync"}': "0+0x70 1+0x100",
+            'ipt_train_nonfinite_total{job="search"}': "0+0x70 1+0x100",
+            'ipt_search_trials{job="search",state="running"}': "4+0x170",
+            # as many as long before, but a scrape failed an hour ago
+            'ipt_train_nonfinite_total{job="gap"}': "1+0x9 stale 1+0x160",
         },
-        "10m", "11m", "80m", {"job": "sync"},
+        "70m", "71m", "140m", {"job": "sync"},
     ),
     Case(
         "IptGradNormSpike",
