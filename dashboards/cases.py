@@ -170,8 +170,14 @@ CASES = (
     ),
     Case(
         "IptGpuFault",
-        {f"DCGM_FI_DEV_XID_ERRORS{{{_GPU}}}": "0+0x10 79+0x100", f"DCGM_FI_DEV_ROW_REMAP_FAILURE{{{_GPU}}}": "0+0x110"},
-        "10m", "11m", "80m", _GPU_LABELS,
+        {
+            f'DCGM_FI_DEV_XID_ERRORS{{{_GPU},err_code="0",err_msg="No Error"}}': "0+0x70 stale",
+            f'DCGM_FI_DEV_XID_ERRORS{{{_GPU},err_code="79",err_msg="GPU has fallen off the bus"}}': "_x71 79+0x100",
+            f"DCGM_FI_DEV_ROW_REMAP_FAILURE{{{_GPU}}}": "0+0x170",
+            # its fault is long ago
+            'DCGM_FI_DEV_XID_ERRORS{gpu="4",Hostname="node-2",err_code="79",err_msg="GPU has fallen off the bus"}': "79+0x170",
+        },
+        "70m", "71m", "140m", {**_GPU_LABELS, "err_code": "79", "err_msg": "GPU has fallen off the bus"},
     ),
     Case(
         "IptObjectStoreSpilling",

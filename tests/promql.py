@@ -27,7 +27,7 @@ FUNCTIONS = {
     ),
     *("rate", "time", "vector"),
 }
-AGGREGATIONS = {"avg", "max", "min", "quantile", "sum"}
+AGGREGATIONS = {"avg", "count", "max", "min", "quantile", "sum"}
 MODIFIERS = {"by", "on", "without", "ignoring", "group_left", "group_right"}
 WORDS = {"and", "or", "unless", "offset"}
 

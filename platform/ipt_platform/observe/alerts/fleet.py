@@ -2,6 +2,7 @@
 
 from ipt_platform.observe.alerts.model import Alert, risen
 
+_XID = "DCGM_FI_DEV_XID_ERRORS"
 _REFUSED = 'ipt_exporter_dropped_total{reason!="busy"}'
 
 FLEET = (
@@ -31,8 +32,9 @@ FLEET = (
         name="IptGpuFault",
         severity="critical",
         hold="0m",
+        # newer exporters write the error into labels too, so that a fault is a series that begins
         expr=(
-            "(DCGM_FI_DEV_XID_ERRORS > 0 and changes(DCGM_FI_DEV_XID_ERRORS[1h]) > 0)"
+            f"({_XID} > 0 unless last_over_time({_XID}[15m] offset 1h) > 0) or ({_XID} > 0 and changes({_XID}[1h]) > 0)"
             " or DCGM_FI_DEV_ROW_REMAP_FAILURE > 0"
             " or DCGM_FI_DEV_ECC_DBE_VOL_TOTAL > 0"
         ),
