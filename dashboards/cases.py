@@ -121,11 +121,15 @@ CASES = (
         "IptStraggler",
         {
             'ipt_train_rank_step_seconds{job="sync",rank="0"}': "1+0x90",
-            'ipt_train_rank_step_seconds{job="sync",rank="1"}': "1+0x90",
-            'ipt_train_rank_step_seconds{job="sync",rank="2"}': "1.1+0x10 2+0x30 1+0x50",
+            'ipt_train_rank_step_seconds{job="sync",rank="1"}': "1.1+0x10 1.5+0x30 1+0x50",
             'ipt_train_running{job="sync"}': "1+0x90",
+            # half of its workers are slower, and none much slower than the others
+            **{f'ipt_train_rank_step_seconds{{job="mixed",rank="{rank}"}}': f"{1 + rank % 2 / 3}+0x90" for rank in range(8)},
+            'ipt_train_running{job="mixed"}': "1+0x90",
+            'ipt_train_rank_step_seconds{job="alone",rank="0"}': "1+0x90",
+            'ipt_train_running{job="alone"}': "1+0x90",
         },
-        "20m", "25m", "60m", {"job": "sync"}, "2.0",
+        "20m", "25m", "60m", {"job": "sync"}, "1.5",
     ),
     Case(
         "IptCheckpointStale",
