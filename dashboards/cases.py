@@ -26,6 +26,7 @@ class Case:
         resolved: when it no longer does.
         labels: that it then has, besides its severity.
         value: as its summary writes it, if it does.
+        about: what sets it apart from another case of the alert.
     """
 
     alert: str
@@ -35,6 +36,7 @@ class Case:
     resolved: str
     labels: dict[str, str]
     value: str = ""
+    about: str = ""
 
 
 CASES = (
@@ -145,6 +147,15 @@ CASES = (
         "90m", "100m", "130m", {"job": "sync"}, "40m 0s",
     ),
     Case(
+        "IptCheckpointStale",
+        {
+            # the first one comes after two and a half hours
+            'ipt_checkpoint_last_success_timestamp_seconds{job="sync"}': "0+0x149 9000+0x50",
+            'ipt_train_workers{job="sync"}': "2+0x200",
+        },
+        "120m", "130m", "160m", {"job": "sync"}, "2h 10m 0s", "the first checkpoint",
+    ),
+    Case(
         "IptCheckpointDamaged",
         {
             'ipt_checkpoint_rejected_total{job="sync",reason="damaged"}': "_x10 1+0x100",
@@ -214,7 +225,7 @@ CASES = (
         "20m", "25m", "45m", {"job": "node", "instance": "10.0.0.2:9100"},
     ),
 )  # fmt: skip
-"""One for each alert."""
+"""One for each alert at least."""
 
 
 def promtool_tests() -> dict[str, Any]:
@@ -234,7 +245,7 @@ def _test(case: Case) -> dict[str, Any]:
     alert = {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": said}
     moments = ((case.quiet, []), (case.firing, [alert]), (case.resolved, []))
     return {
-        "name": case.alert,
+        "name": f"{case.alert}: {case.about}" if case.about else case.alert,
         "interval": "1m",
         "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
         "alert_rule_test": [{"eval_time": time, "alertname": case.alert, "exp_alerts": alerts} for time, alerts in moments],

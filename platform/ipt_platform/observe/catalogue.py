@@ -171,7 +171,10 @@ def _training() -> Iterator[Metric]:
 def _keeping() -> Iterator[Metric]:
     """What trainings tell of checkpoints, evaluations and data."""
     yield _gauge(
-        "ipt_checkpoint_last_success_timestamp_seconds", "seconds", _JOB, "When a checkpoint was last there to go on from."
+        "ipt_checkpoint_last_success_timestamp_seconds",
+        "seconds",
+        _JOB,
+        "When a failure last would have cost no step: a checkpoint was committed, or an attempt began.",
     )
     yield Metric(
         "ipt_checkpoint_seconds",

@@ -116,11 +116,13 @@ TRAINING = (
         severity="warning",
         hold="5m",
         expr=(
-            "job:ipt_checkpoint:age_seconds > on (job) clamp_min(3 * max by (job) (ipt_checkpoint_interval_seconds), 900)"
+            "(job:ipt_checkpoint:age_seconds > on (job) clamp_min(3 * max by (job) (ipt_checkpoint_interval_seconds), 900)"
+            " or job:ipt_checkpoint:age_seconds > 7200 unless on (job) ipt_checkpoint_interval_seconds)"
             f" {SETTLED.format(window='30m')}"
         ),
         summary="{{ $labels.job }} has committed no checkpoint for {{ $value | humanizeDuration }}",
-        means="That is three times as long as between two checkpoints before; a failure now would cost all of these steps.",
+        means="That is three times as long as between two checkpoints before, or two hours where there were no two yet; a failure"
+        " now would cost all of these steps.",
         do="`ipt-platform status RUN` and its events `warning` say whether the store refuses, is full or slow; mend that:"
         " checkpoints wait on the machine meanwhile.",
     ),
