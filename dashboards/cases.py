@@ -90,7 +90,13 @@ CASES = (
     ),
     Case(
         "IptGradNormSpike",
-        {'ipt_train_grad_norm{job="sync"}': "1+0x59 50+0x8 1+0x60", 'ipt_train_running{job="sync"}': "1+0x130"},
+        {
+            'ipt_train_grad_norm{job="sync"}': "1+0x59 50+0x8 1+0x60",
+            'ipt_train_running{job="sync"}': "1+0x130",
+            # a new run whose gradients are larger than those at the end of the one before
+            'ipt_train_grad_norm{job="again"}': "1+0x55 50+0x75",
+            'ipt_train_running{job="again"}': "1+0x50 0+0x4 1+0x75",
+        },
         "64m", "66m", "75m", {"job": "sync"}, "50",
     ),
     Case(

@@ -202,7 +202,7 @@ def _keeping() -> Iterator[Metric]:
     measured = ("job", "task", "set")
     yield _gauge("ipt_eval_psnr_db", "db", measured, "PSNR of the last evaluation, under the job's protocol.")
     yield _gauge("ipt_eval_ssim", "", measured, "SSIM of the last evaluation, under the job's protocol.")
-    yield _gauge("ipt_eval_best_psnr_db", "db", measured, "Highest PSNR of the evaluations since the exporter knows the job.")
+    yield _gauge("ipt_eval_best_psnr_db", "db", measured, "Highest PSNR of the evaluations since the run was last led anew.")
     yield _counter("ipt_data_samples_total", "", _JOB, "Samples of the plan that came, over all workers.")
     yield _counter(
         "ipt_data_bad_samples_total",

@@ -61,7 +61,11 @@ TRAINING = (
         name="IptGradNormSpike",
         severity="warning",
         hold="5m",
-        expr=" or ".join(f"({_SPIKE.format(name)} {RUNNING})" for name in ("ipt_train_grad_norm", "ipt_train_bias_grad_norm")),
+        # within an hour of another run of the job, the median is that run's
+        expr=" or ".join(
+            f"({_SPIKE.format(name)} {RUNNING} unless on (job) changes(ipt_train_running[1h]) > 0)"
+            for name in ("ipt_train_grad_norm", "ipt_train_bias_grad_norm")
+        ),
         summary="gradients of {{ $labels.job }} have a norm of {{ $value | printf `%.3g` }}",
         means="The norm before clipping, of the backbone or of a task's bias, stays above ten times the median of the last"
         " hour.",
