@@ -125,8 +125,8 @@ TRAINING = (
             f" {SETTLED.format(window='30m')}"
         ),
         summary="{{ $labels.job }} has committed no checkpoint for {{ $value | humanizeDuration }}",
-        means="That is three times as long as between two checkpoints before, or two hours where there were no two yet; a failure"
-        " now would cost all of these steps.",
+        means="That is three times as long as between two checkpoints before, or two hours where there were no two yet; a"
+        " failure now would cost all of these steps.",
         do="`ipt-platform status RUN` and its events `warning` say whether the store refuses, is full or slow; mend that:"
         " checkpoints wait on the machine meanwhile.",
     ),
