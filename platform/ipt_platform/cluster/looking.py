@@ -4,17 +4,19 @@ What cannot be seen has no series: an old number would be a lie.
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ray._private.worker import global_worker
 from ray.dashboard.modules.job.common import JobInfo, JobInfoStorageClient
 from ray.job_submission import JobStatus
 
+from ipt_platform.cluster.abandoned import end_abandoned
 from ipt_platform.errors import IptError
 from ipt_platform.observe.catalogue import METRICS
 from ipt_platform.observe.exposition import Exposition
@@ -44,14 +46,23 @@ def look(exposition: Exposition, storages: Iterable[str]) -> None:
     }
     for name, find in looks.items():
         exposition.replace(name, _or_nothing(find))
+    with _warned():
+        end_abandoned(exposition, seen)
 
 
 def _or_nothing(find: Callable[[], Series]) -> list[tuple[Mapping[str, str], float]]:
-    try:
+    with _warned():
         return list(find())
+    return []
+
+
+@contextlib.contextmanager
+def _warned() -> Iterator[None]:
+    """Write into the log why something cannot be seen."""
+    try:
+        yield
     except (IptError, OSError, RuntimeError) as error:  # of Ray's client, RuntimeErrors
         log.warning("%s", error)
-        return []
 
 
 def _runs(storages: list[str]) -> Series:

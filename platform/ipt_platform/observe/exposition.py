@@ -107,6 +107,20 @@ class Exposition(Collector):
                 if reason := self._take((name, labels, "set", value)):
                     self._take(("ipt_exporter_dropped_total", {"reason": reason}, "add", 1))
 
+    def silent(self) -> set[str]:
+        """Jobs that were last told to be led, and of which nobody speaks any more."""
+        with self._lock:
+            led = {job for (job,), value in self._series[_RUNNING].items() if value}
+            return {job for job in led if self.clock() - self._jobs[job].spoke > SILENT_SECONDS}
+
+    def end(self, jobs: Iterable[str]) -> None:
+        """Let jobs have ended that could not tell so themselves."""
+        with self._lock:
+            for job in jobs:
+                for name in (_RUNNING, _WORKERS):
+                    if (job,) in self._series[name]:
+                        self._take((name, {"job": job}, "set", 0))
+
     def collect(self) -> Iterator[Family]:
         """Every metric that has a value (prometheus_client's interface)."""
         with self._lock:
