@@ -170,15 +170,6 @@ CASES = (
         "9m", "12m", "80m", {"job": "sync"},
     ),
     Case(
-        "IptQueueBlocked",
-        {
-            "ipt_queue_oldest_seconds": "0+60x200 0+0x30",
-            f'ray_resources{{{_NODE},Name="GPU",State="AVAILABLE"}}': "0+0x150 2+0x100",
-            f'ray_resources{{{_NODE},Name="GPU",State="USED"}}': "8+0x150 6+0x100",
-        },
-        "150m", "160m", "210m", {}, "2h 40m 0s",
-    ),
-    Case(
         "IptGpuIdle",
         {
             f"DCGM_FI_DEV_GPU_UTIL{{{_GPU}}}": "90+0x10 3+0x80 90+0x30",

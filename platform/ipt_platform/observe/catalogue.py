@@ -223,9 +223,6 @@ def _platform() -> Iterator[Metric]:
     yield _gauge(
         "ipt_queue_jobs", "", ("state",), "What was submitted to Ray and waits for room, or runs.", state=("pending", "running")
     )
-    yield _gauge(
-        "ipt_queue_oldest_seconds", "seconds", (), "How long the oldest submission that waits has waited; 0: none does."
-    )
     yield _gauge("ipt_storage_free_bytes", "bytes", (), "Room that is left on the fullest disk with a storage; none for S3.")
     yield _gauge("ipt_build_info", "info", ("version",), "Always 1: the version of the platform that exports.")
     yield _counter("ipt_exporter_tells_total", "", (), "Messages that the exporter was told.")

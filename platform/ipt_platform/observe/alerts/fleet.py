@@ -7,17 +7,6 @@ _REFUSED = 'ipt_exporter_dropped_total{reason!="busy"}'
 
 FLEET = (
     Alert(
-        name="IptQueueBlocked",
-        severity="warning",
-        hold="5m",
-        # without Ray's metrics nobody knows what is free, and the age alone counts
-        expr=('max(ipt_queue_oldest_seconds) > 7200 unless on () sum(ray_resources{Name="GPU",State="AVAILABLE"}) == 0'),
-        summary="a job has waited for {{ $value | humanizeDuration }}, while GPUs are free",
-        means="The oldest submission waits for more than two hours and not because all GPUs are busy.",
-        do="`ipt-platform cluster status` shows what it asks for: more of a kind than one machine has, memory, or CPUs for its"
-        " stream.",
-    ),
-    Alert(
         name="IptGpuIdle",
         severity="warning",
         hold="1h",

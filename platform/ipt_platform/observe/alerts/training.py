@@ -29,7 +29,8 @@ TRAINING = (
         hold="30m",
         expr="max by (job) (ipt_train_workers) == 0 and on (job) ipt_train_running == 1",
         summary="{{ $labels.job }} has waited for its workers for half an hour",
-        means="The run is led, but nobody trains: it asks for more than there is room for, or its workers do not start.",
+        means="The run is led, but nobody trains: it asks for more than there is room for, or its workers do not start. Ray"
+        " itself shows such a run as running.",
         do="`ipt-platform status RUN` says what is lacking; add machines, end other runs, or give the job"
         " `cluster.workers: {min, max}`.",
     ),
