@@ -26,6 +26,7 @@ class Case:
         resolved: when it no longer does.
         labels: that it then has, besides its severity.
         value: as its summary writes it, if it does.
+        about: what sets it apart from another case of the alert.
     """
 
     alert: str
@@ -35,6 +36,7 @@ class Case:
     resolved: str
     labels: dict[str, str]
     value: str = ""
+    about: str = ""
 
 
 CASES = (
@@ -78,15 +80,23 @@ CASES = (
     Case(
         "IptNonFiniteLoss",
         {
-            'ipt_train_nonfinite_total{job="sync"}': "0+0x10 1+0x100",
-            'ipt_train_nonfinite_total{job="search"}': "0+0x10 1+0x100",
-            'ipt_search_trials{job="search",state="running"}': "4+0x110",
+            'ipt_train_nonfinite_total{job="sync"}': "0+0x70 1+0x100",
+            'ipt_train_nonfinite_total{job="search"}': "0+0x70 1+0x100",
+            'ipt_search_trials{job="search",state="running"}': "4+0x170",
+            # as many as long before, but a scrape failed an hour ago
+            'ipt_train_nonfinite_total{job="gap"}': "1+0x9 stale 1+0x160",
         },
-        "10m", "11m", "80m", {"job": "sync"},
+        "70m", "71m", "140m", {"job": "sync"},
     ),
     Case(
         "IptGradNormSpike",
-        {'ipt_train_grad_norm{job="sync"}': "1+0x59 50+0x8 1+0x60", 'ipt_train_running{job="sync"}': "1+0x130"},
+        {
+            'ipt_train_grad_norm{job="sync"}': "1+0x59 50+0x8 1+0x60",
+            'ipt_train_running{job="sync"}': "1+0x130",
+            # a new run whose gradients are larger than those at the end of the one before
+            'ipt_train_grad_norm{job="again"}': "1+0x55 50+0x75",
+            'ipt_train_running{job="again"}': "1+0x50 0+0x4 1+0x75",
+        },
         "64m", "66m", "75m", {"job": "sync"}, "50",
     ),
     Case(
@@ -119,11 +129,15 @@ CASES = (
         "IptStraggler",
         {
             'ipt_train_rank_step_seconds{job="sync",rank="0"}': "1+0x90",
-            'ipt_train_rank_step_seconds{job="sync",rank="1"}': "1+0x90",
-            'ipt_train_rank_step_seconds{job="sync",rank="2"}': "1.1+0x10 2+0x30 1+0x50",
+            'ipt_train_rank_step_seconds{job="sync",rank="1"}': "1.1+0x10 1.5+0x30 1+0x50",
             'ipt_train_running{job="sync"}': "1+0x90",
+            # half of its workers are slower, and none much slower than the others
+            **{f'ipt_train_rank_step_seconds{{job="mixed",rank="{rank}"}}': f"{1 + rank % 2 / 3}+0x90" for rank in range(8)},
+            'ipt_train_running{job="mixed"}': "1+0x90",
+            'ipt_train_rank_step_seconds{job="alone",rank="0"}': "1+0x90",
+            'ipt_train_running{job="alone"}': "1+0x90",
         },
-        "20m", "25m", "60m", {"job": "sync"}, "2.0",
+        "20m", "25m", "60m", {"job": "sync"}, "1.5",
     ),
     Case(
         "IptCheckpointStale",
@@ -139,21 +153,21 @@ CASES = (
         "90m", "100m", "130m", {"job": "sync"}, "40m 0s",
     ),
     Case(
+        "IptCheckpointStale",
+        {
+            # the first one comes after two and a half hours
+            'ipt_checkpoint_last_success_timestamp_seconds{job="sync"}': "0+0x149 9000+0x50",
+            'ipt_train_workers{job="sync"}': "2+0x200",
+        },
+        "120m", "130m", "160m", {"job": "sync"}, "2h 10m 0s", "the first checkpoint",
+    ),
+    Case(
         "IptCheckpointDamaged",
         {
             'ipt_checkpoint_rejected_total{job="sync",reason="damaged"}': "_x10 1+0x100",
             'ipt_checkpoint_rejected_total{job="sync",reason="uncommitted"}': "0+1x100",
         },
         "9m", "12m", "80m", {"job": "sync"},
-    ),
-    Case(
-        "IptQueueBlocked",
-        {
-            "ipt_queue_oldest_seconds": "0+60x200 0+0x30",
-            f'ray_resources{{{_NODE},Name="GPU",State="AVAILABLE"}}': "0+0x150 2+0x100",
-            f'ray_resources{{{_NODE},Name="GPU",State="USED"}}': "8+0x150 6+0x100",
-        },
-        "150m", "160m", "210m", {}, "2h 40m 0s",
     ),
     Case(
         "IptGpuIdle",
@@ -168,8 +182,14 @@ CASES = (
     ),
     Case(
         "IptGpuFault",
-        {f"DCGM_FI_DEV_XID_ERRORS{{{_GPU}}}": "0+0x10 79+0x100", f"DCGM_FI_DEV_ROW_REMAP_FAILURE{{{_GPU}}}": "0+0x110"},
-        "10m", "11m", "80m", _GPU_LABELS,
+        {
+            f'DCGM_FI_DEV_XID_ERRORS{{{_GPU},err_code="0",err_msg="No Error"}}': "0+0x70 stale",
+            f'DCGM_FI_DEV_XID_ERRORS{{{_GPU},err_code="79",err_msg="GPU has fallen off the bus"}}': "_x71 79+0x100",
+            f"DCGM_FI_DEV_ROW_REMAP_FAILURE{{{_GPU}}}": "0+0x170",
+            # its fault is long ago
+            'DCGM_FI_DEV_XID_ERRORS{gpu="4",Hostname="node-2",err_code="79",err_msg="GPU has fallen off the bus"}': "79+0x170",
+        },
+        "70m", "71m", "140m", {**_GPU_LABELS, "err_code": "79", "err_msg": "GPU has fallen off the bus"},
     ),
     Case(
         "IptObjectStoreSpilling",
@@ -202,7 +222,7 @@ CASES = (
         "20m", "25m", "45m", {"job": "node", "instance": "10.0.0.2:9100"},
     ),
 )  # fmt: skip
-"""One for each alert."""
+"""One for each alert at least."""
 
 
 def promtool_tests() -> dict[str, Any]:
@@ -222,7 +242,7 @@ def _test(case: Case) -> dict[str, Any]:
     alert = {"exp_labels": {**rule["labels"], **case.labels}, "exp_annotations": said}
     moments = ((case.quiet, []), (case.firing, [alert]), (case.resolved, []))
     return {
-        "name": case.alert,
+        "name": f"{case.alert}: {case.about}" if case.about else case.alert,
         "interval": "1m",
         "input_series": [{"series": series, "values": values} for series, values in case.series.items()],
         "alert_rule_test": [{"eval_time": time, "alertname": case.alert, "exp_alerts": alerts} for time, alerts in moments],

@@ -14,10 +14,20 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 FUNCTIONS = {
-    *("absent", "changes", "clamp_min", "delta", "histogram_quantile", "increase", "predict_linear", "quantile_over_time"),
+    *(
+        "absent",
+        "changes",
+        "clamp_min",
+        "delta",
+        "histogram_quantile",
+        "increase",
+        "last_over_time",
+        "predict_linear",
+        "quantile_over_time",
+    ),
     *("rate", "time", "vector"),
 }
-AGGREGATIONS = {"avg", "max", "min", "quantile", "sum"}
+AGGREGATIONS = {"avg", "count", "max", "min", "quantile", "sum"}
 MODIFIERS = {"by", "on", "without", "ignoring", "group_left", "group_right"}
 WORDS = {"and", "or", "unless", "offset"}
 

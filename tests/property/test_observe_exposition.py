@@ -63,6 +63,8 @@ def test_a_scrape_is_what_was_told_and_nothing_else(told):
         elif operation == "observe":
             sums[(f"{name}_count", key[1])] += len(values)
         else:
+            if name == "ipt_train_running" and value and last.get(key) == 0:  # led again: a new run
+                last = {each: last[each] for each in last if dict(each[1]).get("job") != labels["job"]}
             last[key] = value if operation == "set" or key not in last else max(last[key], value)
     dropped = found[("ipt_exporter_dropped_total", (("reason", "invalid"),))]
     own = sum(

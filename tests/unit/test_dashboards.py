@@ -131,11 +131,11 @@ def test_every_alert_is_tried():
     """Quiet, firing and resolved, of each."""
     tests = yaml.safe_load((SHIPPED / "prometheus" / "rules_test.yml").read_text())["tests"]
 
-    tried = [test["name"] for test in tests]
-    assert sorted(tried) == sorted(each.name for each in ALERTS)
+    assert len({test["name"] for test in tests}) == len(tests)
+    assert {test["name"].split(":")[0] for test in tests} == {each.name for each in ALERTS}
     for test in tests:
         assert [len(moment["exp_alerts"]) for moment in test["alert_rule_test"]] == [0, 1, 0]
-        assert {moment["alertname"] for moment in test["alert_rule_test"]} == {test["name"]}
+        assert {moment["alertname"] for moment in test["alert_rule_test"]} == {test["name"].split(":")[0]}
 
 
 @needs_promtool

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from ipt_platform.errors import InfrastructureError, UsageError
 from ipt_platform.observe.catalogue import EXPOSED, METRICS
-from ipt_platform.observe.exposition import KEPT_AFTER_END, KEPT_WITHOUT_END, SAMPLES, Exposition
+from ipt_platform.observe.exposition import KEPT_AFTER_END, KEPT_WITHOUT_END, SAMPLES, SILENT_SECONDS, Exposition
 from ipt_platform.observe.listen import Listen
 from ipt_platform.observe.scraped import serving
 
@@ -158,6 +158,33 @@ def test_counters_outlive_a_restart_and_jobs_are_forgotten_long_after_their_end(
     assert value(exposition, "ipt_train_steps_total", job="lost") is None
     tell("lost", 1)
     assert value(exposition, "ipt_train_steps_total", job="lost") == 1
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ended", "lost"])
+def test_gauges_of_a_run_are_forgotten_when_its_job_is_led_again(ends):
+    clock = Clock()
+    exposition, job = Exposition("1.0", clock=clock), {"job": "a"}
+    best = {**job, "task": "rain", "set": "test"}
+    led = ("ipt_train_running", job, "set", 1)
+    gauges = [("ipt_eval_best_psnr_db", best, "max", 30.0), ("ipt_checkpoint_interval_seconds", job, "set", 600)]
+    other = ("ipt_checkpoint_interval_seconds", {"job": "b"}, "set", 700)
+    exposition.apply([led, *gauges, other, ("ipt_train_steps_total", job, "add", 3)])
+    clock.now = SILENT_SECONDS
+    exposition.apply([led])  # as is told every now and then of a run that goes on
+    assert value(exposition, "ipt_eval_best_psnr_db", **best) == 30.0
+
+    if ends:
+        exposition.apply([("ipt_train_running", job, "set", 0)])
+    else:
+        clock.now += SILENT_SECONDS + 1
+    assert value(exposition, "ipt_eval_best_psnr_db", **best) == 30.0
+    exposition.apply([led, ("ipt_eval_best_psnr_db", best, "max", 25.0)])
+
+    assert value(exposition, "ipt_eval_best_psnr_db", **best) == 25.0
+    assert value(exposition, "ipt_checkpoint_interval_seconds", job="a") is None
+    assert value(exposition, "ipt_train_running", job="a") == 1
+    assert value(exposition, "ipt_train_steps_total", job="a") == 3
+    assert value(exposition, "ipt_checkpoint_interval_seconds", job="b") == 700
 
 
 def test_workers_that_are_no_more_are_forgotten():

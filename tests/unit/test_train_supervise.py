@@ -146,6 +146,14 @@ def test_the_exporter_is_told_of_workers_and_why_they_were_started_anew(run):
     ]
 
 
+def test_a_job_that_waits_for_room_is_told_to_have_no_workers(run):
+    watch = supervisor(run, job_of())
+    watch.voice = told = Told()
+    watch.before_worker_group_start(None)
+
+    assert told.words == [("ipt_train_workers", 0)]
+
+
 def test_a_loss_that_ray_looks_at_twice_is_one(run):
     watch = supervisor(run, job_of(max_failures=1))
     fail(watch, run, status(LOST, None))

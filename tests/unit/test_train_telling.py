@@ -1,4 +1,4 @@
-"""How old what a failure would cost is: from the last checkpoint on, or from the resume that nothing was lost before."""
+"""How old what a failure would cost is: from the last checkpoint on, or from the beginning of an attempt."""
 
 from pathlib import Path
 
@@ -37,12 +37,13 @@ def job() -> TrainJob:
     return found
 
 
-def test_a_resume_counts_as_a_checkpoint_but_not_as_one_of_two(job):
+@pytest.mark.parametrize("event", ["started", "resumed"])
+def test_a_beginning_counts_as_a_checkpoint_but_not_as_one_of_two(job, event):
     times = iter((1000.0, 1060.0, 1160.0))
     voice = Said()
     telling = Telling(job, Place(RunDir(Path("runs/told")), 2, Path(), ALONE, torch.device("cpu")), voice, lambda: next(times))
 
-    telling.event("resumed", {"step": 4})
+    telling.event(event, {"step": 4})
     assert voice.gauges == {MOMENT: 1000.0}
     telling.event("checkpoint", {"step": 8})
     assert voice.gauges == {MOMENT: 1060.0}

@@ -4,17 +4,17 @@ What cannot be seen has no series: an old number would be a lie.
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ray._private.worker import global_worker
 from ray.dashboard.modules.job.common import JobInfo, JobInfoStorageClient
-from ray.job_submission import JobStatus
 
+from ipt_platform.cluster.abandoned import end_abandoned
 from ipt_platform.errors import IptError
 from ipt_platform.observe.catalogue import METRICS
 from ipt_platform.observe.exposition import Exposition
@@ -40,18 +40,26 @@ def look(exposition: Exposition, storages: Iterable[str]) -> None:
         "ipt_registry_packs": lambda: _packs(seen),
         "ipt_storage_free_bytes": lambda: _room(seen),
         "ipt_queue_jobs": _queue,
-        "ipt_queue_oldest_seconds": _oldest,
     }
     for name, find in looks.items():
         exposition.replace(name, _or_nothing(find))
+    with _warned():
+        end_abandoned(exposition, seen)
 
 
 def _or_nothing(find: Callable[[], Series]) -> list[tuple[Mapping[str, str], float]]:
-    try:
+    with _warned():
         return list(find())
+    return []
+
+
+@contextlib.contextmanager
+def _warned() -> Iterator[None]:
+    """Write into the log why something cannot be seen."""
+    try:
+        yield
     except (IptError, OSError, RuntimeError) as error:  # of Ray's client, RuntimeErrors
         log.warning("%s", error)
-        return []
 
 
 def _runs(storages: list[str]) -> Series:
@@ -72,11 +80,6 @@ def _room(storages: list[str]) -> Series:
 def _queue() -> Series:
     states = Counter(str(job.status.value).lower() for job in _submitted())
     return [({"state": state}, states[state]) for state in METRICS["ipt_queue_jobs"].words["state"]]
-
-
-def _oldest() -> Series:
-    began = [(job.start_time or 0) / 1000 for job in _submitted() if job.status == JobStatus.PENDING]
-    return [({}, max((time.time() - each for each in began), default=0.0))]
 
 
 def _submitted() -> list[JobInfo]:

@@ -171,7 +171,10 @@ def _training() -> Iterator[Metric]:
 def _keeping() -> Iterator[Metric]:
     """What trainings tell of checkpoints, evaluations and data."""
     yield _gauge(
-        "ipt_checkpoint_last_success_timestamp_seconds", "seconds", _JOB, "When a checkpoint was last there to go on from."
+        "ipt_checkpoint_last_success_timestamp_seconds",
+        "seconds",
+        _JOB,
+        "When a failure last would have cost no step: a checkpoint was committed, or an attempt began.",
     )
     yield Metric(
         "ipt_checkpoint_seconds",
@@ -199,7 +202,7 @@ def _keeping() -> Iterator[Metric]:
     measured = ("job", "task", "set")
     yield _gauge("ipt_eval_psnr_db", "db", measured, "PSNR of the last evaluation, under the job's protocol.")
     yield _gauge("ipt_eval_ssim", "", measured, "SSIM of the last evaluation, under the job's protocol.")
-    yield _gauge("ipt_eval_best_psnr_db", "db", measured, "Highest PSNR of the evaluations since the exporter knows the job.")
+    yield _gauge("ipt_eval_best_psnr_db", "db", measured, "Highest PSNR of the evaluations since the run was last led anew.")
     yield _counter("ipt_data_samples_total", "", _JOB, "Samples of the plan that came, over all workers.")
     yield _counter(
         "ipt_data_bad_samples_total",
@@ -219,9 +222,6 @@ def _platform() -> Iterator[Metric]:
     yield _gauge("ipt_registry_packs", "", ("task",), "Versions of a registered task that have a pack.")
     yield _gauge(
         "ipt_queue_jobs", "", ("state",), "What was submitted to Ray and waits for room, or runs.", state=("pending", "running")
-    )
-    yield _gauge(
-        "ipt_queue_oldest_seconds", "seconds", (), "How long the oldest submission that waits has waited; 0: none does."
     )
     yield _gauge("ipt_storage_free_bytes", "bytes", (), "Room that is left on the fullest disk with a storage; none for S3.")
     yield _gauge("ipt_build_info", "info", ("version",), "Always 1: the version of the platform that exports.")

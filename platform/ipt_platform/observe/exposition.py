@@ -1,7 +1,8 @@
 """What the exporter knows: the present values of the series of the catalogue, kept within bounds.
 
 Whoever does something tells of it in reports, `(metric, labels, operation, value)`. A counter is added to, so it goes on when a
-run is started anew; a gauge is set, or raised to a maximum; a histogram is given what was observed.
+run is started anew; a gauge is set, or raised to a maximum, and belongs to one run: when a job is led again, those of the run
+before are forgotten. A histogram is given what was observed.
 """
 
 import math
@@ -35,6 +36,9 @@ KEPT_AFTER_END = 24 * 3600.0
 
 KEPT_WITHOUT_END = 7 * 24 * 3600.0
 """The same of a job that never said that it ended: an alert of it shall outlast a weekend."""
+
+SILENT_SECONDS = 300.0
+"""After which nobody leads a job any more: who does tells of it every `teller.RENEW_SECONDS`."""
 
 _RUNNING, _WORKERS, _RANKS = "ipt_train_running", "ipt_train_workers", "ipt_train_rank_step_seconds"
 _LOOK_SECONDS = 60.0
@@ -103,6 +107,20 @@ class Exposition(Collector):
                 if reason := self._take((name, labels, "set", value)):
                     self._take(("ipt_exporter_dropped_total", {"reason": reason}, "add", 1))
 
+    def silent(self) -> set[str]:
+        """Jobs that were last told to be led, and of which nobody speaks any more."""
+        with self._lock:
+            led = {job for (job,), value in self._series[_RUNNING].items() if value}
+            return {job for job in led if self.clock() - self._jobs[job].spoke > SILENT_SECONDS}
+
+    def end(self, jobs: Iterable[str]) -> None:
+        """Let jobs have ended that could not tell so themselves."""
+        with self._lock:
+            for job in jobs:
+                for name in (_RUNNING, _WORKERS):
+                    if (job,) in self._series[name]:
+                        self._take((name, {"job": job}, "set", 0))
+
     def collect(self) -> Iterator[Family]:
         """Every metric that has a value (prometheus_client's interface)."""
         with self._lock:
@@ -130,11 +148,13 @@ class Exposition(Collector):
         if job := labels.get("job"):
             known = self._jobs.setdefault(job, _Job(self.clock()))
             known.keys.add((name, key))
-            known.spoke = self.clock()
             if name == _RUNNING:
+                if value and (known.ended or self.clock() - known.spoke > SILENT_SECONDS):
+                    self._forget_gauges(known)
                 known.ended = not value
             elif name == _WORKERS and value:
                 self._forget_ranks(job, value)
+            known.spoke = self.clock()
         if isinstance(observed := series[key], _Observed):
             for each in value:
                 observed.take(float(each), metric.buckets)
@@ -168,6 +188,13 @@ class Exposition(Collector):
 
     def _forget(self, job: str) -> None:
         for name, key in self._jobs.pop(job).keys:
+            self._remove(name, key)
+
+    def _forget_gauges(self, known: _Job) -> None:
+        """Forget what is true of one run of a job alone."""
+        gone = {(name, key) for name, key in known.keys if METRICS[name].kind == "gauge" and name != _RUNNING}
+        known.keys -= gone
+        for name, key in gone:
             self._remove(name, key)
 
     def _forget_ranks(self, job: str, workers: float) -> None:

@@ -32,7 +32,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "DCGM_FI_DEV_FB_USED": _GPU,
     "DCGM_FI_DEV_POWER_USAGE": _GPU,
     "DCGM_FI_DEV_GPU_TEMP": _GPU,
-    "DCGM_FI_DEV_XID_ERRORS": _GPU,
+    "DCGM_FI_DEV_XID_ERRORS": (*_GPU, "err_code", "err_msg"),
     "DCGM_FI_DEV_ROW_REMAP_FAILURE": _GPU,
     "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL": _GPU,
 }

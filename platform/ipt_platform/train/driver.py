@@ -86,8 +86,11 @@ def run_training(
         ),
     )
     try:
-        with led(*told_as):
-            trainer.fit()
+        with led(*told_as) as voice:
+            try:
+                trainer.fit()
+            finally:  # the controller, which tells of them, may have been lost
+                voice.set("ipt_train_workers", 0)
     except (TrainingFailedError, RayError) as error:
         failure = _failure(error, job)
         submission.tell_ending(failure)

@@ -69,7 +69,6 @@ def led(job: str, part: bool = False) -> Iterator[Voice]:
         yield voice
     finally:
         voice.set("ipt_train_running", 0)
-        voice.set("ipt_train_workers", 0)
         voice.close()
 
 

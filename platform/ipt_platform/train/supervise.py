@@ -67,6 +67,7 @@ class Supervisor(WorkerGroupCallback):
         Raises:
             CancelledRunError: the run is asked to stop, and no worker is there to hear it.
         """
+        self.voice.set("ipt_train_workers", 0)  # nobody trains until they have started, which may wait for room
         seconds, self.pause = self.pause, 0.0
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:

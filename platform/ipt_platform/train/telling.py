@@ -141,7 +141,7 @@ class Telling:
 
     def event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Tell of what an event says of checkpoints."""
-        if event == "resumed":  # the one that it goes on from is there, and nothing is done that it does not hold
+        if event in ("started", "resumed"):  # nothing is done yet that a checkpoint would have to hold
             self.voice.set("ipt_checkpoint_last_success_timestamp_seconds", self.clock())
         if event == "checkpoint":
             now, before = self.clock(), self.last_commit

@@ -111,7 +111,6 @@ def test_one_exporter_counts_for_one_run_after_the_other(followed, workplace, ta
     assert found[steps] == 2 * STEPS
     assert found[("ipt_train_running", job)] == found[("ipt_train_workers", job)] == 0
     assert found[("ipt_queue_jobs", (("state", "pending"),))] == 0
-    assert found[("ipt_queue_oldest_seconds", ())] == 0
     assert found[("ipt_storage_free_bytes", ())] > 0
     assert json.loads(targets.read_text()) == before
 

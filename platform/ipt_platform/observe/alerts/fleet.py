@@ -2,20 +2,10 @@
 
 from ipt_platform.observe.alerts.model import Alert, risen
 
+_XID = "DCGM_FI_DEV_XID_ERRORS"
 _REFUSED = 'ipt_exporter_dropped_total{reason!="busy"}'
 
 FLEET = (
-    Alert(
-        name="IptQueueBlocked",
-        severity="warning",
-        hold="5m",
-        # without Ray's metrics nobody knows what is free, and the age alone counts
-        expr=('max(ipt_queue_oldest_seconds) > 7200 unless on () sum(ray_resources{Name="GPU",State="AVAILABLE"}) == 0'),
-        summary="a job has waited for {{ $value | humanizeDuration }}, while GPUs are free",
-        means="The oldest submission waits for more than two hours and not because all GPUs are busy.",
-        do="`ipt-platform cluster status` shows what it asks for: more of a kind than one machine has, memory, or CPUs for its"
-        " stream.",
-    ),
     Alert(
         name="IptGpuIdle",
         severity="warning",
@@ -31,8 +21,9 @@ FLEET = (
         name="IptGpuFault",
         severity="critical",
         hold="0m",
+        # newer exporters write the error into labels too, so that a fault is a series that begins
         expr=(
-            "(DCGM_FI_DEV_XID_ERRORS > 0 and changes(DCGM_FI_DEV_XID_ERRORS[1h]) > 0)"
+            f"({_XID} > 0 unless last_over_time({_XID}[15m] offset 1h) > 0) or ({_XID} > 0 and changes({_XID}[1h]) > 0)"
             " or DCGM_FI_DEV_ROW_REMAP_FAILURE > 0"
             " or DCGM_FI_DEV_ECC_DBE_VOL_TOTAL > 0"
         ),

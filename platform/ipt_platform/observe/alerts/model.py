@@ -69,9 +69,10 @@ def risen(selector: str, window: str) -> str:
     """How far counters rose in a window, those included that began in it.
 
     `increase` takes the first value of a counter for its beginning. A counter with a label `reason` appears with the value 1
-    when there is a first case, which `increase` never shows.
+    when there is a first case, which `increase` never shows. One that had a value within a quarter of an hour before the window
+    did not begin in it: a scrape that fails leaves a gap, which would look like a beginning an hour later.
     """
-    return f"(({selector} unless {selector} offset {window}) or increase({selector}[{window}]))"
+    return f"(({selector} unless last_over_time({selector}[15m] offset {window})) or increase({selector}[{window}]))"
 
 
 RUNNING = "and on (job) ipt_train_running == 1"

@@ -6,6 +6,7 @@ The window of rates is ten minutes: trainings tell of their steps every `train.l
 from ipt_platform.observe.alerts.model import Recording, risen
 
 _JOB = ("job",)
+_RANK = "ipt_train_rank_step_seconds"
 _FAILURES = 'ipt_train_restarts_total{reason!~"preemption|resized"}'
 
 RECORDINGS = (
@@ -38,9 +39,9 @@ RECORDINGS = (
     ),
     Recording(
         "job:ipt_train_rank_step:spread",
-        "max by (job) (ipt_train_rank_step_seconds) / quantile by (job) (0.5, ipt_train_rank_step_seconds)",
+        f"max by (job) ({_RANK}) * (count by (job) ({_RANK}) - 1) / (sum by (job) ({_RANK}) - max by (job) ({_RANK}))",
         _JOB,
-        "Time of the slowest worker against that of the middle one.",
+        "Time of the slowest worker against the mean of the others; not a number where there are none.",
     ),
     Recording(
         "job:ipt_checkpoint:age_seconds",

@@ -29,7 +29,8 @@ TRAINING = (
         hold="30m",
         expr="max by (job) (ipt_train_workers) == 0 and on (job) ipt_train_running == 1",
         summary="{{ $labels.job }} has waited for its workers for half an hour",
-        means="The run is led, but nobody trains: it asks for more than there is room for, or its workers do not start.",
+        means="The run is led, but nobody trains: it asks for more than there is room for, or its workers do not start. Ray"
+        " itself shows such a run as running.",
         do="`ipt-platform status RUN` says what is lacking; add machines, end other runs, or give the job"
         " `cluster.workers: {min, max}`.",
     ),
@@ -61,7 +62,11 @@ TRAINING = (
         name="IptGradNormSpike",
         severity="warning",
         hold="5m",
-        expr=" or ".join(f"({_SPIKE.format(name)} {RUNNING})" for name in ("ipt_train_grad_norm", "ipt_train_bias_grad_norm")),
+        # within an hour of another run of the job, the median is that run's
+        expr=" or ".join(
+            f"({_SPIKE.format(name)} {RUNNING} unless on (job) changes(ipt_train_running[1h]) > 0)"
+            for name in ("ipt_train_grad_norm", "ipt_train_bias_grad_norm")
+        ),
         summary="gradients of {{ $labels.job }} have a norm of {{ $value | printf `%.3g` }}",
         means="The norm before clipping, of the backbone or of a task's bias, stays above ten times the median of the last"
         " hour.",
@@ -116,11 +121,13 @@ TRAINING = (
         severity="warning",
         hold="5m",
         expr=(
-            "job:ipt_checkpoint:age_seconds > on (job) clamp_min(3 * max by (job) (ipt_checkpoint_interval_seconds), 900)"
+            "(job:ipt_checkpoint:age_seconds > on (job) clamp_min(3 * max by (job) (ipt_checkpoint_interval_seconds), 900)"
+            " or job:ipt_checkpoint:age_seconds > 7200 unless on (job) ipt_checkpoint_interval_seconds)"
             f" {SETTLED.format(window='30m')}"
         ),
         summary="{{ $labels.job }} has committed no checkpoint for {{ $value | humanizeDuration }}",
-        means="That is three times as long as between two checkpoints before; a failure now would cost all of these steps.",
+        means="That is three times as long as between two checkpoints before, or two hours where there were no two yet; a"
+        " failure now would cost all of these steps.",
         do="`ipt-platform status RUN` and its events `warning` say whether the store refuses, is full or slow; mend that:"
         " checkpoints wait on the machine meanwhile.",
     ),
