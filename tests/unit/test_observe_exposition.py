@@ -137,6 +137,24 @@ def test_jobs_that_ended_make_room_the_oldest_first():
     assert value(exposition, "ipt_exporter_dropped_total", reason="series") == 0
 
 
+def test_jobs_that_ended_make_room_for_the_histograms_of_the_next_one():
+    clock = Clock()
+    exposition = Exposition("1.0", clock=clock)
+    phases = METRICS["ipt_checkpoint_seconds"].words["phase"]
+    exposition.apply([("ipt_train_running", {"job": "no-checkpoint"}, "set", 0)])
+    for number in range(130):  # three histograms each: more than a quarter of the samples hold
+        clock.now += 1
+        job = {"job": f"j{number}"}
+        written = [("ipt_checkpoint_seconds", {**job, "phase": phase}, "observe", [1.0]) for phase in phases]
+        exposition.apply([("ipt_train_running", job, "set", 1), *written, ("ipt_train_running", job, "set", 0)])
+
+    assert value(exposition, "ipt_exporter_dropped_total", reason="series") == 0
+    assert [value(exposition, "ipt_checkpoint_seconds_count", job="j129", phase=phase) for phase in phases] == [1] * 3
+    assert value(exposition, "ipt_train_running", job="j0") is None
+    assert value(exposition, "ipt_train_running", job="no-checkpoint") == 0  # it would make no room there
+    assert sum(name == "ipt_checkpoint_seconds_bucket" for name, _ in samples(exposition)) <= SAMPLES // 4
+
+
 def test_counters_outlive_a_restart_and_jobs_are_forgotten_long_after_their_end():
     clock = Clock()
     exposition = Exposition("1.0", clock=clock)
