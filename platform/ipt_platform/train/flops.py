@@ -25,8 +25,8 @@ PEAKS = {
     "NVIDIA L40S": 362e12,
     "NVIDIA B200": 2250e12,
 }
-"""Peak of dense bf16 products in operations per second, by the whole name of a GPU: one that begins alike is another board, or a
-slice of one (MIG). Source: NVIDIA's data sheets, where figures with sparsity are twice as high."""
+"""Peak of dense bf16 products in operations per second, by the whole name of a GPU: one that begins alike is another board or
+a slice of one (MIG). Source: NVIDIA's data sheets, where figures with sparsity are twice as high."""
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
