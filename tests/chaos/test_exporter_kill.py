@@ -24,6 +24,7 @@ CHANGES = (
     "checkpoint.keep=1000",
 )
 TOKEN = "of-the-scrapes"
+RUNS = ("ipt_runs", (("state", "running"),))
 
 
 class Scraped:
@@ -78,6 +79,7 @@ def test_a_killed_exporter_comes_back_knows_everything_and_changes_nothing(workp
     command.until(scraped.targets.exists)
     command.until(lambda: scraped.value("ipt_eval_psnr_db", task="deblur", set="test"), 0.2)
 
+    command.until(lambda: RUNS in scraped.samples(), 0.2)
     found = scraped.samples()
     step = found[("ipt_train_step", (("job", "tiny"),))]
     line = next(line for line in read_metrics(run) if line.get("step") == step and "loss" in line)
@@ -93,6 +95,8 @@ def test_a_killed_exporter_comes_back_knows_everything_and_changes_nothing(workp
     # told once, long before; the worker tells it again
     command.until(lambda: scraped.value("ipt_eval_psnr_db", task="deblur", set="test"), 0.2)
     assert (scraped.value("ipt_train_step") or 0) >= step
+    # it looks at what the run tells it of again
+    command.until(lambda: RUNS in scraped.samples(), 0.2)
     command.until(lambda: run_status(run).checkpoint)
     run.request_stop("enough was seen")
     assert command.wait() == 7, command.stderr

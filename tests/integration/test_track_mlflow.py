@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ipt_platform.errors import InfrastructureError
 from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.feed import feeding, tell
 from ipt_platform.observe.metrics_log import append_metrics
+from ipt_platform.observe.process import this_process
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.spec.load import read_job
 from ipt_platform.spec.track import MlflowSpec, TrackSpec
@@ -171,6 +174,19 @@ def test_another_attempt_goes_on_in_the_same_run_and_tells_no_step_twice(server,
     assert curve(server, run, "loss/denoise") == [(10, 1.0), (20, 1.0), (30, 1.0), (40, 2.0)]
     assert (own.info.status, own.data.tags["ipt.attempt"]) == ("FAILED", "2")
     assert "not finite" in own.data.tags["ipt.reason"]
+
+
+def test_a_run_that_was_cut_off_ended_with_its_last_word_and_not_with_the_attempt_before(server, run):
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    append_event(run, "failed", begin(run), clock=lambda: long_ago, reason="a loss was not finite", exit_code=5)
+    second = run.new_attempt(replace(this_process(), born=1))  # of a process that is gone
+    word = append_event(run, "resumed", second, step=10)
+
+    tell(feed_of(run))
+
+    ended = found(server, run).info
+    assert ended.status == "FAILED"
+    assert ended.end_time == int(1000 * datetime.fromisoformat(word["time"]).timestamp())
 
 
 def test_telling_all_again_changes_nothing(server, run):

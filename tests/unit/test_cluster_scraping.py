@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ipt_platform.cluster.scraping import VARIABLES, MetricsEntry, metrics_entry, write_targets
+from ipt_platform.cluster.scraping import VARIABLES, MetricsEntry, metrics_entry, remove_targets, write_targets
 from ipt_platform.cluster.target import config_path, read_config
 from ipt_platform.errors import NotFoundError, SpecError, UsageError
 from ipt_platform.observe.listen import Listen
@@ -77,3 +77,16 @@ def test_targets_are_what_prometheus_reads(tmp_path):
 
     assert json.loads(path.read_text()) == [{"targets": ["[::1]:9465"], "labels": {}}]
     assert [each.name for each in path.parent.iterdir()] == ["targets.json"]
+
+
+def test_targets_that_name_another_exporter_stay(tmp_path):
+    path = tmp_path / "targets.json"
+    remove_targets(path, ["127.0.0.1:9464"])
+    write_targets(path, Listen("127.0.0.1", 9464))
+    for addresses in ([], ["127.0.0.1:9465"]):
+        remove_targets(path, addresses)
+        assert path.exists()
+
+    remove_targets(path, ["127.0.0.1:9465", "127.0.0.1:9464"])
+
+    assert not path.exists()

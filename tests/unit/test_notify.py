@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from ipt_platform.notify.message import test_message as probe
 from ipt_platform.notify.notifier import FILE, Notifier
 from ipt_platform.notify.post import post
 from ipt_platform.observe.events import EVENT_TYPES, append_event, identity_of, read_events
-from ipt_platform.observe.feed import FeedError, feeding
+from ipt_platform.observe.feed import FeedError, feeding, tell
 from ipt_platform.observe.jsonl import read_lines
 from ipt_platform.observe.rundir import RunDir
 from tests.conftest import HANG
@@ -142,6 +143,24 @@ def test_a_hook_says_how_long_to_wait(hook, receiver, after, least, most):
         post(hook, probe("2026-01-01T00:00:00+00:00", "a"), clock=lambda: 1_000_000.0)
 
     assert least <= met.value.pause <= most
+
+
+def test_no_log_shows_the_whole_address(run, receiver, caplog):
+    caplog.set_level("INFO")
+    begin(run)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = Hook("chat", f"http://127.0.0.1:{nobody.getsockname()[1]}/services/{SECRET}", KEY, frozenset(OCCASIONS))
+        with feeding(run, [Notifier(run, away)], patience=0):
+            _until(lambda: "hook chat" in caplog.text)
+        with pytest.raises(FeedError, match="ConnectionError"):
+            tell(Notifier(run, away))
+    receiver.answers = [(204, {"X: 1\r\nno header at all\r\nY": "2"})]
+
+    assert post(Hook("odd", f"{receiver.url}&{SECRET}", KEY, frozenset()), probe("2026-01-01T00:00:00+00:00", "a")) == 204
+
+    assert "does not answer" in caplog.text
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("status", [400, 404, 410, 301, 307])

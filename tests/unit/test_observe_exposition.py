@@ -3,6 +3,7 @@
 import gzip
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -12,10 +13,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from ipt_platform.errors import InfrastructureError, UsageError
+from ipt_platform.observe import scraped as module
 from ipt_platform.observe.catalogue import EXPOSED, METRICS
 from ipt_platform.observe.exposition import KEPT_AFTER_END, KEPT_WITHOUT_END, SAMPLES, SILENT_SECONDS, Exposition
 from ipt_platform.observe.listen import Listen
-from ipt_platform.observe.scraped import serving
+from ipt_platform.observe.scraped import AT_ONCE, serving
+from tests.conftest import HANG
 
 LOOPBACK = Listen("127.0.0.1", 0)
 
@@ -135,6 +138,24 @@ def test_jobs_that_ended_make_room_the_oldest_first():
     assert value(exposition, "ipt_train_step", job="ended-19") == 1
     assert value(exposition, "ipt_train_step", job="ended-0") is None
     assert value(exposition, "ipt_exporter_dropped_total", reason="series") == 0
+
+
+def test_jobs_that_ended_make_room_for_the_histograms_of_the_next_one():
+    clock = Clock()
+    exposition = Exposition("1.0", clock=clock)
+    phases = METRICS["ipt_checkpoint_seconds"].words["phase"]
+    exposition.apply([("ipt_train_running", {"job": "no-checkpoint"}, "set", 0)])
+    for number in range(130):  # three histograms each: more than a quarter of the samples hold
+        clock.now += 1
+        job = {"job": f"j{number}"}
+        written = [("ipt_checkpoint_seconds", {**job, "phase": phase}, "observe", [1.0]) for phase in phases]
+        exposition.apply([("ipt_train_running", job, "set", 1), *written, ("ipt_train_running", job, "set", 0)])
+
+    assert value(exposition, "ipt_exporter_dropped_total", reason="series") == 0
+    assert [value(exposition, "ipt_checkpoint_seconds_count", job="j129", phase=phase) for phase in phases] == [1] * 3
+    assert value(exposition, "ipt_train_running", job="j0") is None
+    assert value(exposition, "ipt_train_running", job="no-checkpoint") == 0  # it would make no room there
+    assert sum(name == "ipt_checkpoint_seconds_bucket" for name, _ in samples(exposition)) <= SAMPLES // 4
 
 
 def test_counters_outlive_a_restart_and_jobs_are_forgotten_long_after_their_end():
@@ -294,6 +315,38 @@ def test_clients_that_say_nothing_do_not_keep_others_out():
         finally:
             for each in silent:
                 each.close()
+
+
+def test_however_many_connections_are_held_a_scrape_is_answered_and_the_oldest_makes_room(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", float("inf"))
+    with serving(Exposition("1.0").registry, LOOPBACK, "secret") as at:
+        held = [socket.create_connection(("127.0.0.1", at.port), timeout=HANG) for _ in range(AT_ONCE)]
+        try:
+            for each in held:
+                each.sendall(b"GET /metrics HTTP/1.0\r\n")
+            assert get(f"http://{at}/metrics", Authorization="Bearer secret")[0] == 200
+            assert held[0].recv(1) == b""
+            held[1].sendall(b"\r\n")
+            assert held[1].recv(12) == b"HTTP/1.0 401"
+        finally:
+            for each in held:
+                each.close()
+
+
+def test_a_client_that_says_a_little_now_and_then_is_closed_all_the_same(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    with serving(Exposition("1.0").registry, LOOPBACK, None) as at, socket.create_connection(("127.0.0.1", at.port)) as slow:
+        slow.settimeout(0.02)
+        end, closed = time.monotonic() + HANG, False
+        while not closed:
+            assert time.monotonic() < end
+            try:
+                slow.sendall(b"G")
+                closed = not slow.recv(1)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                closed = True
 
 
 def test_scrapes_and_words_from_many_threads_at_a_time_add_up():

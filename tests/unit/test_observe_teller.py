@@ -120,6 +120,37 @@ def test_a_busy_exporter_is_not_waited_for_and_loses_nothing():
     assert exporter.total("count") == 51
 
 
+def test_the_last_words_are_said_when_an_exporter_that_was_busy_can_hear_them():
+    class Slow(Exporter):
+        def settle(self, seconds: float) -> None:
+            self.busy = False  # it took what was sent earlier
+
+    exporter = Slow()
+    exporter.busy = True
+    teller = Teller(lambda: exporter)
+    teller.tell(("gauge", {}, "set", 1), ("count", {}, "add", 1))
+    until(lambda: exporter.asked)
+    teller.tell(("gauge", {}, "set", 0), ("count", {}, "add", 1))
+    teller.close(HANG)
+
+    assert exporter.last("gauge") == 0
+    assert exporter.total("count") == 2
+
+
+def test_one_that_stays_busy_is_given_up_at_the_end():
+    exporter = Exporter()
+    exporter.busy = True
+    teller = Teller(lambda: exporter)
+    teller.tell(("count", {}, "add", 1))
+    until(lambda: exporter.asked)
+    teller.close(0.05)
+
+    assert teller._thread
+    teller._thread.join(HANG)
+    assert not teller._thread.is_alive()
+    assert exporter.messages == []
+
+
 def test_one_that_comes_late_or_anew_hears_all_gauges():
     found: list[Exporter] = []
     looks: list[None] = []

@@ -37,3 +37,24 @@ def test_every_backbone_can_be_counted_without_memory():
 
 def test_only_gpus_have_a_known_peak():
     assert peak_flops(torch.device("cpu"), "bf16") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L40S-48Q", None),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H200 NVL", 835e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12),
+        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+    ],
+)
+def test_a_gpu_whose_name_only_begins_alike_has_another_peak(monkeypatch, name, peak):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+
+    assert peak_flops(torch.device("cuda"), "bf16") == peak
+    assert peak_flops(torch.device("cuda"), "fp32") is None

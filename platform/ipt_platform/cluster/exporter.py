@@ -12,17 +12,18 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from ray.exceptions import RayError
 
 from ipt_platform import __version__
-from ipt_platform.cluster.scraping import DEFAULT_LISTEN, MetricsEntry, metrics_entry, write_targets
+from ipt_platform.cluster.scraping import DEFAULT_LISTEN, MetricsEntry, metrics_entry, remove_targets, write_targets
 from ipt_platform.cluster.target import read_config
 from ipt_platform.errors import IptError
 from ipt_platform.observe.listen import Listen
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.teller import Report
+from ipt_platform.observe.teller import RENEW_SECONDS, Report
 from ipt_platform.spec.secret import read_secret
 from ipt_platform.train.exporting import NAME, NAMESPACE
 
@@ -39,6 +40,9 @@ STORAGES = 16
 
 PATIENCE = 60.0
 """Seconds for it to start, before the log says that it did not."""
+
+LEAVE_SECONDS = 1.0
+"""At the end of a run, for a call that is under way."""
 
 
 class Exporter:
@@ -75,7 +79,7 @@ class Exporter:
         self.exposition.apply(reports)
 
     def know(self, storage: str) -> str:
-        """Look at a storage now, and from now on, as long as there are not too many.
+        """Look at a storage from now on, and at once if it is new, as long as there are not too many.
 
         Args:
             storage: an absolute path, or a URL.
@@ -85,7 +89,7 @@ class Exporter:
         """
         if storage not in self._storages:
             self._storages = [*self._storages, storage][-STORAGES:]
-        self._known.set()
+            self._known.set()
         return f"http://{self.listen}/metrics"
 
     def _look(self) -> None:
@@ -112,16 +116,13 @@ def exported(run: RunDir, embedded: bool) -> Iterator[None]:
     if entry is None or (embedded and entry.listen is None):
         yield
         return
-    with contextlib.suppress(RayError, ValueError):
-        actor = start_exporter(entry, stays=not embedded)
-        storage = run.mirror.about.storage if run.mirror else str(run.path.absolute().parent)
-        threading.Thread(target=_introduce, args=(actor, storage), daemon=True).start()
-    try:
+    with ExitStack() as introduced:
+        with contextlib.suppress(RayError, ValueError):
+            actor = start_exporter(entry, stays=not embedded)
+            storage = run.mirror.about.storage if run.mirror else str(run.path.absolute().parent)
+            targets = Path(entry.targets).expanduser() if embedded and entry.targets else None
+            introduced.enter_context(_introduced(actor, storage, targets))
         yield
-    finally:
-        if embedded and entry.targets:  # Prometheus would miss it
-            with contextlib.suppress(OSError):
-                Path(entry.targets).expanduser().unlink()
 
 
 def start_exporter(entry: MetricsEntry, stays: bool) -> Any:
@@ -152,9 +153,45 @@ def _entry() -> MetricsEntry | None:
         return None
 
 
-def _introduce(actor: Any, storage: str) -> None:
-    """Tell the exporter where the run lies; say where it answers, or why it does not."""
+@contextlib.contextmanager
+def _introduced(actor: Any, storage: str, targets: Path | None) -> Iterator[None]:
+    """Tell the exporter where the run lies while the block runs.
+
+    Args:
+        actor: the exporter.
+        storage: as `Exporter.know`.
+        targets: its file, removed at the end, when it ends too: Prometheus would miss it. None: it stays.
+    """
+    over, addresses = threading.Event(), set[str]()
+    thread = threading.Thread(target=_introduce, args=(actor, storage, over, addresses), daemon=True)
+    thread.start()
     try:
-        log.info("metrics are at %s", ray.get(actor.know.remote(storage), timeout=PATIENCE))
-    except RayError as error:
-        log.warning("no metrics are exported: %s", error)
+        yield
+    finally:
+        over.set()
+        thread.join(LEAVE_SECONDS)
+        if targets:
+            remove_targets(targets, addresses)
+
+
+def _introduce(actor: Any, storage: str, over: threading.Event, addresses: set[str]) -> None:
+    """Tell the exporter where the run lies, again and again: one that Ray started anew does not know. Say where it answers.
+
+    Args:
+        actor: the exporter.
+        storage: as `Exporter.know`.
+        over: nothing is told any more.
+        addresses: gets those at which it answers.
+    """
+    said = ""
+    while not over.is_set():
+        try:
+            at = str(ray.get(actor.know.remote(storage), timeout=PATIENCE))
+            addresses.add(urlsplit(at).netloc)
+            level, words = logging.INFO, f"metrics are at {at}"
+        except RayError as error:
+            level, words = logging.WARNING, f"no metrics are exported: {error}"
+        if words != said:
+            log.log(level, "%s", words)
+            said = words
+        over.wait(RENEW_SECONDS)

@@ -8,10 +8,12 @@
 The environment comes first. Both are those of the process that leads a run: of `submit`, or on a cluster of its head.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -70,4 +72,15 @@ def write_targets(path: Path, listen: Listen) -> None:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps([{"targets": [str(listen)], "labels": {}}]).encode() + b"\n")
+    replace_file(path, json.dumps(_targets(str(listen))).encode() + b"\n")
+
+
+def remove_targets(path: Path, addresses: Collection[str]) -> None:
+    """Remove such a file, if it says that the exporter is at one of these addresses: another run's may be at another one."""
+    with contextlib.suppress(OSError, ValueError):  # then it is not ours
+        if json.loads(path.read_bytes()) in map(_targets, addresses):
+            path.unlink()
+
+
+def _targets(address: str) -> list[dict[str, Any]]:
+    return [{"targets": [address], "labels": {}}]

@@ -1,6 +1,7 @@
 """One POST to a hook, and what its answer means."""
 
 import email.utils
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC
@@ -33,6 +34,8 @@ def post(hook: Hook, message: Message, clock: Callable[[], float] = time.time) -
     Raises:
         FeedError: it should be sent again: nobody answered, or the answer was 5xx, 408, 425 or 429.
     """
+    # It warns of an answer whose headers are none, and shows the whole address.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     with requests.Session() as session:
         session.auth = _without_login
         try:
@@ -45,8 +48,8 @@ def post(hook: Hook, message: Message, clock: Callable[[], float] = time.time) -
                 stream=True,
             )
         except requests.RequestException as error:
-            # Its words would show the whole address.
-            raise FeedError(f"{hook.host} does not answer: {type(error).__name__}") from error
+            # Its words would show the whole address; as a cause they would come into the log.
+            raise FeedError(f"{hook.host} does not answer: {type(error).__name__}") from None
         with answer:
             if answer.status_code >= 500 or answer.status_code in _AGAIN:
                 pause = _pause(answer.headers.get("retry-after", ""), clock)

@@ -64,6 +64,10 @@ class _Job:
     ended: bool = False
     keys: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
 
+    def has(self, name: str) -> bool:
+        """Whether it has series of this metric."""
+        return any(each == name for each, _ in self.keys)
+
 
 class Exposition(Collector):
     """The series, and what a scrape is given of them. Any number of threads may use it.
@@ -167,11 +171,13 @@ class Exposition(Collector):
         return ""
 
     def _has_room(self, metric: Metric) -> bool:
-        weight = _weight(metric)
-        if (len(self._series[metric.name]) + 1) * weight > self.limit // 4:
-            return False
-        while self._samples + weight > self.limit:
-            over = min(((known.spoke, job) for job, known in self._jobs.items() if known.ended), default=None)
+        weight, series = _weight(metric), self._series[metric.name]
+        while (full := (len(series) + 1) * weight > self.limit // 4) or self._samples + weight > self.limit:
+            # where the metric itself has too many, a job without it makes no room
+            ended = (
+                (known.spoke, job) for job, known in self._jobs.items() if known.ended and (not full or known.has(metric.name))
+            )
+            over = min(ended, default=None)
             if over is None:
                 return False
             self._forget(over[1])

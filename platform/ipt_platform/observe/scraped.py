@@ -5,6 +5,7 @@ import hmac
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -16,10 +17,10 @@ from ipt_platform.observe.listen import Listen
 
 PATH = "/metrics"
 AT_ONCE = 16
-"""Connections that are answered at a time; others are closed."""
+"""Connections that are answered at a time; for one more the oldest is closed."""
 
-PATIENCE = 10.0
-"""Seconds for a client to say what it wants."""
+PATIENCE = 20.0
+"""Seconds for a connection in all, however much of that a client takes to say what it wants and to hear the answer."""
 
 
 @contextlib.contextmanager
@@ -87,8 +88,6 @@ def _bears(header: str, token: str) -> bool:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE
-
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name in the class above)
         """Nothing: what is told to whom is not worth a line each 15 seconds."""
 
@@ -103,7 +102,8 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     request_queue_size = AT_ONCE
 
     def __init__(self, listen: Listen, application: Any):
-        self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._began: dict[Any, float] = {}  # of each connection, the oldest first
+        self._lock = threading.Lock()
         if ":" in listen.host:
             self.address_family = socket.AF_INET6
         super().__init__((listen.host, listen.port), _Handler)
@@ -116,10 +116,11 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, if there are not too many."""
-        if not self._room.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+        """Answer in a thread of its own; if there are too many, the oldest makes room."""
+        with self._lock:
+            if len(self._began) == AT_ONCE:
+                self._cut_off(next(iter(self._began)))
+            self._began[request] = time.monotonic()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -127,7 +128,21 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._room.release()
+            with self._lock:
+                self._began.pop(request, None)
+
+    def service_actions(self) -> None:
+        """Close what takes too long; called twice a second."""
+        with self._lock:
+            for request, began in list(self._began.items()):
+                if time.monotonic() - began > PATIENCE:
+                    self._cut_off(request)
+
+    def _cut_off(self, request: Any) -> None:
+        """Let the thread of a connection see its end."""
+        del self._began[request]
+        with contextlib.suppress(OSError):  # it has just ended
+            request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error of ours."""

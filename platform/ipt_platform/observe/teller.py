@@ -129,7 +129,7 @@ class Teller:
         self._line: Line | None = None
         self._counts_sent = 0
         self._sent = self._looked = float("-inf")
-        self._closing = threading.Event()
+        self._closing, self._end = threading.Event(), float("inf")
         self._thread: threading.Thread | None = None
 
     @property
@@ -151,6 +151,7 @@ class Teller:
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Tell what is left, for so many seconds at most, and end the thread; without an exporter that is done at once."""
+        self._end = self._clock() + seconds
         self._closing.set()
         if self._thread:
             self._thread.join(seconds)
@@ -162,6 +163,9 @@ class Teller:
                 closing = self._closing.wait(PAUSE_SECONDS)
                 if self._mailbox.fresh or self._clock() - self._sent > RENEW_SECONDS:
                     self._send()
+            while self._line and self._mailbox.fresh and (left := self._end - self._clock()) > 0:  # it was busy
+                self._line.settle(left)
+                self._send()
             if self._line:
                 self._line.settle(RENEW_SECONDS)
         except LostError as error:

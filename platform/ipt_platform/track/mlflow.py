@@ -206,9 +206,10 @@ class Mlflow:
         self._client.set_tag(self._id, "ipt.state", status.state)
         self._client.set_tag(self._id, "ipt.reason", status.reason[:_CHARACTERS])
         if end := _ENDS.get(status.state):
-            times = [event["time"] for event in read_events(self.run, tail=50) if event.get("type") in ENDINGS]
-            moment = int(1000 * datetime.fromisoformat(times[-1]).timestamp()) if times else None
-            self._client.set_terminated(self._id, end, moment)
+            own = (event for event in reversed(read_events(self.run, tail=50)) if event.get("attempt") == status.attempt)
+            # an attempt that was cut off has no ending, and those before it had theirs earlier
+            time = next((event["time"] for event in own if event.get("type") in ENDINGS), status.updated)
+            self._client.set_terminated(self._id, end, int(1000 * datetime.fromisoformat(time).timestamp()) if time else None)
 
 
 def _batches(values: Sequence[Any], most: int) -> list[list[Any]]:
