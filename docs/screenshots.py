@@ -1,8 +1,8 @@
 """The pictures of docs/page.md and docs/pictures.md, but that of a picture that was tried; from a page that serves real runs:
 
-    python docs/screenshots.py http://127.0.0.1:8260 quickstart other
+    python docs/screenshots.py http://127.0.0.1:8260 quickstart other search task
 
-where the names are those of two runs, the first of them of the quickstart. Needs Debian's chromium and the package playwright.
+where the names are those of two runs, the first of them of the quickstart, of a search, and of a registered task. Needs Debian's chromium and the package playwright.
 """
 
 import io
@@ -21,7 +21,7 @@ COLOURS = 200
 
 def main() -> None:
     """Take them all."""
-    address, first, second = sys.argv[1:]
+    address, first, second, search, task = sys.argv[1:]
     pictures = f"/runs/{first}/pictures?picture=sample-test-denoise-chelsea"
     pages = (
         ("fleet", "/", WIDE, "light"),
@@ -33,6 +33,9 @@ def main() -> None:
         ("pictures", pictures, {"width": 1280, "height": 940}, "light"),
         ("pictures-side", f"{pictures}&mode=side&zoom=6&x=160&y=120", {**WIDE, "height": 760}, "light"),
         ("pictures-difference", f"{pictures}&mode=difference", {**WIDE, "height": 760}, "dark"),
+        ("tasks", "/tasks", {**WIDE, "height": 420}, "light"),
+        ("task", f"/tasks/{task}", {**WIDE, "height": 900}, "light"),
+        ("search", f"/search/{search}", {**WIDE, "height": 1250}, "light"),
     )
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=list(QUIET))

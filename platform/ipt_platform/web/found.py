@@ -13,6 +13,7 @@ from ipt_platform.observe.jsonl import read_lines
 from ipt_platform.observe.metrics_log import revive
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import Status
+from ipt_platform.web import words
 
 FILES = (".csv", ".json", ".md", ".png", ".yaml")
 """Ends of the names of the files that are given out."""
@@ -86,7 +87,7 @@ def trials_of(run: RunDir, report: Report, statuses: Mapping[str, Status]) -> li
             continue
         status, known = statuses.get(name), told.get(name)
         psnr = known["psnr"] if known else _mean(status)
-        values = {path: "–" if value is None else str(value) for path, value in said.table(line.get("values")).items()}
+        values = {path: words.value(value) for path, value in said.table(line.get("values")).items()}
         parameters = known["parameters"] if known else None
         front, best = name in report.front, name == report.best
         rows.append(TrialRow(name, values, str(line.get("source", "")), status, psnr, parameters, front, best))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WIDTH, HEIGHT = 640.0, 320.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 16.0, 12.0, 44.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 32.0, 12.0, 44.0
 _TICKS = 5
 
 

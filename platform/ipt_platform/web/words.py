@@ -66,10 +66,19 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TiB"
 
 
+def value(chosen: Any) -> str:
+    """What a search gave to a knob, as its report says it: `output+ffn`, three digits of a number."""
+    if isinstance(chosen, list):
+        return "+".join(str(each) for each in chosen)
+    if chosen is None:
+        return NOTHING
+    return f"{chosen:.3g}" if isinstance(chosen, float) else str(chosen)
+
+
 def word(text: str) -> str:
     """A text as a part of a class name: small letters and dashes alone."""
     return re.sub(r"[^a-z-]+", "-", text.lower())
 
 
-FILTERS = {"duration": duration, "clock": clock, "brief": brief, "number": number, "share": share, "size": size, "word": word}
+FILTERS = {each.__name__: each for each in (duration, clock, brief, number, share, size, word)}
 """The filters of the templates by name."""

@@ -52,7 +52,14 @@ def test_a_search_is_followed_while_it_runs(client, storage):
     run = begun(storage)
     assert "Nothing was suggested yet" in page(client, "/search/search")
 
-    for number, values in enumerate(({"model.bias.rank": 4}, {"model.bias.rank": 8}, {"train.ema": None, HOSTILE: HOSTILE}), 1):
+    for number, values in enumerate(
+        (
+            {"model.bias.targets": ["qkv", "ffn"], "train.optimizer.bias_lr": 0.0096581},
+            {"model.bias.rank": 8},
+            {"train.ema": None, HOSTILE: HOSTILE},
+        ),
+        1,
+    ):
         suggest(run, Suggestion(f"t{number:03d}", values, "tpe"), 1)
     write_run(run.members, "t001", "finished")
     write_run(run.members, "t002")
@@ -62,6 +69,8 @@ def test_a_search_is_followed_while_it_runs(client, storage):
     assert names(text)[2] == "t003"  # it has no run and no number yet
     assert 'href="/runs/search:t001"' in text
     assert 'href="/runs/search:t003"' not in text
+    assert "<td>qkv+ffn</td>" in text
+    assert "<td>0.00966</td>" in text
     assert "27.407" in text  # the mean of what `write_run` writes
     assert "sizes are known when the search is over" in text
     assert 'href="/search/search"' in page(client, "/search")
