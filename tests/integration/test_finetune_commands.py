@@ -36,7 +36,8 @@ JOB = {
 
 @pytest.fixture(scope="module")
 def general(workplace) -> RunDir:
-    done = workplace.submit("general", "train.stages=[{steps: 3, patch: 48, images: 2}]", "evaluate.sets=[]")
+    stages = "train.stages=[{steps: 3, patch: 48, images: 2}]"
+    done = workplace.submit("general", stages, "evaluate.sets=[]", "data.carrier=local")
     assert done.process.returncode == 0, done.stderr
     (workplace.folder / "finetune.yaml").write_text(yaml.safe_dump(JOB, sort_keys=False))
     return workplace.run("general")

@@ -170,22 +170,6 @@ def test_ctrl_c_commits_a_checkpoint_and_says_how_to_go_on(stopped, workplace):
     assert workplace.ray_folders() == []
 
 
-def test_going_on_is_as_if_nobody_had_stopped(stopped, run, workplace, weights):
-    go_on = stopped[0].stderr.splitlines()[-1].split("; go on with: ")[1]
-
-    command = workplace.do(*shlex.split(go_on)[1:], "--json")
-
-    assert command.process.returncode == 0, command.stderr
-    own = workplace.run("stopped")
-    document = json.loads(command.stdout)  # one document and nothing else
-    assert document["sets"] == read_json(run.report)["sets"]
-    assert [(event["attempt"], event["step"]) for event in read_events(own) if event["type"] == "resumed"] == [
-        (2, stopped[1][0])
-    ]
-    assert losses(own) == losses(run)
-    assert weights(own, STEPS) == weights(run, STEPS)
-
-
 @pytest.mark.slow
 def test_a_job_that_diverges_fails_at_once_and_keeps_its_last_good_state(workplace):
     wild = "train.optimizer={lr: 1.0, bias_lr: 1.0, betas: [0.0, 0.0], grad_clip: null, bias_grad_clip: null}"
