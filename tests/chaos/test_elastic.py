@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 HANG = 600  # seconds after which what should happen is taken for hanging: a machine takes long when others are at work
 EVERY = 25
-MORE = 30
+MORE = 10
 """Steps that are waited for after each change."""
 
 JOB = {

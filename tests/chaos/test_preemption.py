@@ -146,17 +146,3 @@ def test_with_notice_training_moves_to_another_machine_and_loses_no_step(workpla
     assert told == list(range(1, steps + 1))
     assert [event["step"] for event in events(run, "finished")] == [steps]
     assert command.left(grace=20) == []
-
-
-def test_more_preemptions_than_allowed_end_the_run_with_a_code_of_its_own(workplace, cluster):
-    changes = ["data.carrier=local", "train.stages.1.steps=2000", "cluster.max_preemptions=0", "checkpoint.every=1000"]
-    command, run = workplace.submit("noticed-often", *changes, wait=False), workplace.run("noticed-often")
-    cluster.drain_node_of_worker(60, when=lambda: command.until(lambda: last_step(run) >= 5))
-
-    assert command.wait() == 10, command.stderr
-
-    (failed,) = events(run, "failed")
-    assert (failed["class"], failed["exit_code"]) == ("preemption", 10)
-    assert "more often than cluster.max_preemptions allows (0)" in failed["reason"]
-    (preempted,) = events(run, "preempted")
-    assert [path.name for path in run.checkpoints.iterdir()] == [f"step-{preempted['step']}"]

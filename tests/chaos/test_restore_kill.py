@@ -1,7 +1,6 @@
 """Kill -9 of everything that restores: in the end every picture is there, as if nobody had disturbed it, and accounted for."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,34 +101,25 @@ def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undis
     assert command.left(grace=20) == []
 
 
-VICTIMS: dict[str, Callable[[Any], list[psutil.Process]]] = {
-    "command": lambda command: [command.process],
-    "driver": lambda command: [process_of(command, "ipt_platform.cluster.drive")],
-    "raylet": lambda command: [process_of(command, "raylet/raylet")],
-}
-
-
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed, victim):
-    command = start(place, victim)
-    command.until(lambda: len(there(place, victim)) >= 8, pause=0.01)
-    kill([*VICTIMS[victim](command)])
-    if victim != "command":
-        assert command.wait() == 6, command.stderr
-        assert command.stderr.splitlines()[-1].endswith(f"; go on with: ipt-platform submit {victim}.yaml --run {victim}")
-        status = json.loads(place.do("status", victim, "--json").stdout)
-        assert status["state"] == "failed"
-        assert status["reason"].endswith(f"submitting {victim} again restores what is missing")
+def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed):
+    command = start(place, "killed")
+    command.until(lambda: len(there(place, "killed")) >= 8, pause=0.01)
+    kill([process_of(command, "ipt_platform.cluster.drive")])
+    assert command.wait() == 6, command.stderr
+    assert command.stderr.splitlines()[-1].endswith("; go on with: ipt-platform submit killed.yaml --run killed")
+    status = json.loads(place.do("status", "killed", "--json").stdout)
+    assert status["state"] == "failed"
+    assert status["reason"].endswith("submitting killed again restores what is missing")
     command.left(grace=30)  # what the killed one had started ends by itself
-    before = {path: path.stat().st_mtime_ns for path in there(place, victim)}
+    before = {path: path.stat().st_mtime_ns for path in there(place, "killed")}
     assert 8 <= len(before) < PICTURES
 
-    again = start(place, victim)
+    again = start(place, "killed")
 
     assert again.wait() == 0, again.stderr
-    assert_done(place, victim, undisturbed, attempts=2)
+    assert_done(place, "killed", undisturbed, attempts=2)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert [event["found"] for event in read_events(place.run(victim)) if event["type"] == "resumed"] == [len(before)]
+    assert [event["found"] for event in read_events(place.run("killed")) if event["type"] == "resumed"] == [len(before)]
     assert command.left() == again.left(grace=20) == []
     assert place.ray_folders() == []
 

@@ -5,13 +5,9 @@ import json
 import pytest
 
 from ipt_platform.checkpoint.files import list_checkpoints
-from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
-from ipt_platform.observe.status import run_status
 
 pytestmark = pytest.mark.slow
-
-LOCAL = "data.carrier=local"
 
 
 def test_a_run_that_is_cancelled_and_resumed_is_as_if_nobody_had_touched_it(workplace, as_if_undisturbed):
@@ -43,23 +39,3 @@ def test_a_run_that_is_cancelled_and_resumed_is_as_if_nobody_had_touched_it(work
     assert reported.process.returncode == 0, reported.stderr
     assert json.loads(reported.stdout) == json.loads(again.stdout)
     assert run.current_attempt() == 2
-
-
-def test_cancel_at_once_leaves_no_process_and_what_was_committed(workplace, as_if_undisturbed):
-    """Training asks whether to stop when it logs; this one logs at its end, so that it could not have heard."""
-    changes = ("train.log_every=30", "checkpoint.every=1", LOCAL)
-    command, run = workplace.submit("at-once", *changes, wait=False), workplace.run("at-once")
-    command.until(lambda: [event["type"] for event in read_events(run)].count("checkpoint") >= 2)
-
-    ended = workplace.do("cancel", "at-once", "--now")
-
-    assert ended.process.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("at-once: cancelled: stopped at once by SIGTERM, without a checkpoint of its own")
-    assert command.wait() == 7
-    assert command.left() == []
-    assert workplace.ray_folders() == []
-    assert command.stderr.splitlines()[-1].startswith("stopped at once by SIGTERM")
-    assert run_status(run).state == "cancelled"
-    again = workplace.do("resume", "at-once")
-    assert again.process.returncode == 0, again.stderr
-    as_if_undisturbed(run, attempts=2)

@@ -69,15 +69,16 @@ class Node:
         kill(family)
 
 
-@pytest.fixture
-def manifest(workplace, monkeypatch) -> list[dict[str, Any]]:
-    monkeypatch.chdir(workplace.folder)
-    loaded = load_job("job.yaml", CHANGES)
-    options = KubeOptions(image="ipt-platform:0.1.0", volume=Mount("shared", str(workplace.folder)))
-    return render_manifest(loaded, "there", workplace.folder, options, "manifest.yaml").documents
+@pytest.fixture(scope="module")
+def manifest(workplace) -> list[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workplace.folder)
+        loaded = load_job("job.yaml", CHANGES)
+        options = KubeOptions(image="ipt-platform:0.1.0", volume=Mount("shared", str(workplace.folder)))
+        return render_manifest(loaded, "there", workplace.folder, options, "manifest.yaml").documents
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def nodes(workplace, manifest) -> Iterator[dict[str, Any]]:
     cluster = manifest[1]["spec"]["rayClusterSpec"]
     port, page = free_port(), free_port()
