@@ -102,24 +102,24 @@ def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undis
 
 
 def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed):
-    command = start(place, "killed")
-    command.until(lambda: len(there(place, "killed")) >= 8, pause=0.01)
+    command = start(place, "driver")
+    command.until(lambda: len(there(place, "driver")) >= 8, pause=0.01)
     kill([process_of(command, "ipt_platform.cluster.drive")])
     assert command.wait() == 6, command.stderr
-    assert command.stderr.splitlines()[-1].endswith("; go on with: ipt-platform submit killed.yaml --run killed")
-    status = json.loads(place.do("status", "killed", "--json").stdout)
+    assert command.stderr.splitlines()[-1].endswith("; go on with: ipt-platform submit driver.yaml --run driver")
+    status = json.loads(place.do("status", "driver", "--json").stdout)
     assert status["state"] == "failed"
-    assert status["reason"].endswith("submitting killed again restores what is missing")
+    assert status["reason"].endswith("submitting driver again restores what is missing")
     command.left(grace=30)  # what the killed one had started ends by itself
-    before = {path: path.stat().st_mtime_ns for path in there(place, "killed")}
+    before = {path: path.stat().st_mtime_ns for path in there(place, "driver")}
     assert 8 <= len(before) < PICTURES
 
-    again = start(place, "killed")
+    again = start(place, "driver")
 
     assert again.wait() == 0, again.stderr
-    assert_done(place, "killed", undisturbed, attempts=2)
+    assert_done(place, "driver", undisturbed, attempts=2)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert [event["found"] for event in read_events(place.run("killed")) if event["type"] == "resumed"] == [len(before)]
+    assert [event["found"] for event in read_events(place.run("driver")) if event["type"] == "resumed"] == [len(before)]
     assert command.left() == again.left(grace=20) == []
     assert place.ray_folders() == []
 
