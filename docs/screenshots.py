@@ -2,7 +2,8 @@
 
     python docs/screenshots.py http://127.0.0.1:8260 quickstart other search task
 
-where the names are those of two runs, the first of them of the quickstart, of a search, and of a registered task. Needs Debian's chromium and the package playwright.
+where the names are those of two runs, the first of them of the quickstart, of a search, and of a registered task. Needs
+Debian's chromium and the package playwright.
 """
 
 import io

@@ -1,6 +1,7 @@
 """A real Chromium on a real server on loopback."""
 
 import contextlib
+import json
 import shutil
 import socket
 import threading
@@ -13,9 +14,18 @@ import pytest
 import uvicorn
 from playwright.sync_api import sync_playwright
 
+from ipt_platform.observe.events import append_event
+from ipt_platform.observe.metrics_log import append_metrics
+from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.storage import create
+from ipt_platform.registry.store import open_registry
+from ipt_platform.tune.trials import suggest
 from ipt_platform.web.app import create_app
 from ipt_platform.web.serve import listen
 from ipt_platform.web.settings import Settings
+from tests.integration.web.conftest import report, write_run
+from tests.registered import add, point
+from tests.searches import TRIALS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -110,3 +120,70 @@ def tab(chromium) -> Iterator[Callable[..., Tab]]:
             return Tab(context, served.url)
 
         yield open_tab
+
+
+@pytest.fixture
+def storage(tmp_path):
+    write_run(tmp_path, "busy", steps=8)
+    write_run(tmp_path, "done", "finished", steps=20)
+    write_run(tmp_path, "lost", "failed")
+    registry = open_registry(tmp_path, None)
+    for version, psnr in ((1, 31.25), (2, 29.5)):
+        add(registry, "my-derain", version, psnr)
+    point(registry, "my-derain", "prod", 1, "better")
+    search(tmp_path)
+    return tmp_path
+
+
+def search(storage) -> None:
+    """A search that is over, of which two trials have a run."""
+    run = create(storage, "tried")
+    append_event(run, "created", 0, kind="tune", steps=6)
+    attempt = run.new_attempt()
+    append_event(run, "started", attempt, step=0)
+    for trial in TRIALS:
+        suggest(run, trial.suggestion, attempt)
+    write_run(run.members, "t001", "finished")
+    write_run(run.members, "t002", "finished")
+    trials = [{"trial": each.name, "psnr": each.psnr, "parameters": each.parameters} for each in TRIALS]
+    knobs = [
+        {
+            "knob": "model.bias.rank",
+            "n": 5,
+            "share": 0.4,
+            "interval": [0.2, 0.6],
+            "p": 0.03,
+            "beyond_chance": True,
+            "why_not": "",
+        }
+    ]
+    report = {
+        "trials": trials,
+        "pareto": ["t001", "t002"],
+        "best": {"trial": "t002"},
+        "importance": {"step": 30, "knobs": knobs},
+    }
+    run.report.write_text(json.dumps(report))
+    (run.path / "report.md").write_text("# tried\n\n| trial | PSNR |\n|:--|--:|\n| t002 | 27.0 |\n")
+    append_event(run, "finished", attempt, step=6)
+
+
+@pytest.fixture
+def served(serve, storage):
+    return serve(Settings(str(storage)))
+
+
+@pytest.fixture
+def long(serve, tmp_path, tab) -> Callable[[int], tuple[Tab, RunDir]]:
+    """Opens the page of a run with so many reports, one a step."""
+
+    def open_run(steps: int) -> tuple[Tab, RunDir]:
+        run = write_run(tmp_path, "long", steps=0)
+        for step in range(1, steps + 1):
+            append_metrics(run, report(step))
+        looked = tab(serve(Settings(str(tmp_path))))
+        looked.go("/runs/long")
+        looked.until("document.querySelector('[data-curves]').dataset.drawn >= 1")
+        return looked, run
+
+    return open_run

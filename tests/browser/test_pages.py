@@ -1,6 +1,5 @@
 """The pages in a real browser: they run without complaint, follow the files, and can be used by keyboard and by ear."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,15 +7,9 @@ import pytest
 from ipt_platform.observe.events import append_event
 from ipt_platform.observe.metrics_log import append_metrics
 from ipt_platform.observe.rundir import RunDir
-from ipt_platform.observe.storage import create
-from ipt_platform.registry.store import open_registry
-from ipt_platform.tune.trials import suggest
-from ipt_platform.web.pages import runs
 from ipt_platform.web.security.users import add_user, digest_of, remove_user
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import report, write_run
-from tests.registered import add, point
-from tests.searches import TRIALS
 
 pytestmark = pytest.mark.slow
 
@@ -38,57 +31,6 @@ PATHS = (
     "/search",
     "/search/tried",
 )
-
-
-@pytest.fixture
-def storage(tmp_path):
-    write_run(tmp_path, "busy", steps=8)
-    write_run(tmp_path, "done", "finished", steps=20)
-    write_run(tmp_path, "lost", "failed")
-    registry = open_registry(tmp_path, None)
-    for version, psnr in ((1, 31.25), (2, 29.5)):
-        add(registry, "my-derain", version, psnr)
-    point(registry, "my-derain", "prod", 1, "better")
-    search(tmp_path)
-    return tmp_path
-
-
-def search(storage) -> None:
-    """A search that is over, of which two trials have a run."""
-    run = create(storage, "tried")
-    append_event(run, "created", 0, kind="tune", steps=6)
-    attempt = run.new_attempt()
-    append_event(run, "started", attempt, step=0)
-    for trial in TRIALS:
-        suggest(run, trial.suggestion, attempt)
-    write_run(run.members, "t001", "finished")
-    write_run(run.members, "t002", "finished")
-    trials = [{"trial": each.name, "psnr": each.psnr, "parameters": each.parameters} for each in TRIALS]
-    knobs = [
-        {
-            "knob": "model.bias.rank",
-            "n": 5,
-            "share": 0.4,
-            "interval": [0.2, 0.6],
-            "p": 0.03,
-            "beyond_chance": True,
-            "why_not": "",
-        }
-    ]
-    report = {
-        "trials": trials,
-        "pareto": ["t001", "t002"],
-        "best": {"trial": "t002"},
-        "importance": {"step": 30, "knobs": knobs},
-    }
-    run.report.write_text(json.dumps(report))
-    (run.path / "report.md").write_text("# tried\n\n| trial | PSNR |\n|:--|--:|\n| t002 | 27.0 |\n")
-    append_event(run, "finished", attempt, step=6)
-
-
-@pytest.fixture
-def served(serve, storage):
-    return serve(Settings(str(storage)))
 
 
 @pytest.mark.parametrize(
@@ -159,200 +101,6 @@ def test_a_hidden_page_asks_for_nothing(served, tab):
     page.evaluate("() => { window.away = false; document.dispatchEvent(new Event('visibilitychange')); }")
     with page.expect_request("**/series"):
         pass
-
-
-def test_a_chart_shows_more_where_one_looks_closer(serve, tmp_path, tab):
-    run = write_run(tmp_path, "long", steps=0)
-    for step in range(1, 2001):
-        append_metrics(run, report(step))
-    looked = tab(serve(Settings(str(tmp_path))))
-    page = looked.go("/runs/long")
-    looked.until("document.querySelector('[data-curves]').dataset.drawn >= 1")
-
-    box = page.locator(".u-over").first.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 50, steps=4)
-    with page.expect_response(lambda response: "from=" in response.url) as told:
-        page.mouse.up()
-    steps = told.value.json()["charts"][0]["steps"]
-    assert 950 < steps[0] < 1050
-    assert len(steps) == pytest.approx(200, abs=20)
-
-    with page.expect_response(lambda response: response.url.endswith("/series")):
-        page.get_by_role("button", name="Show all steps").click()
-    before = page.locator("canvas").first.evaluate("each => each.toDataURL()")
-    page.get_by_label("Logarithmic").check()
-    logarithmic = page.locator("canvas").first.evaluate("each => each.toDataURL()")
-    page.get_by_label("Smoothing").fill("0.9")
-    smooth = page.locator("canvas").first.evaluate("each => each.toDataURL()")
-    assert len({before, logarithmic, smooth}) == 3
-    assert looked.wrong == []
-
-
-def test_curves_are_looked_into_and_read_by_keyboard(serve, tmp_path, tab):
-    run = write_run(tmp_path, "long", steps=0)
-    for step in range(1, 301):
-        append_metrics(run, report(step))
-    looked = tab(serve(Settings(str(tmp_path))))
-    page = looked.go("/runs/long")
-    looked.until("document.querySelector('[data-curves]').dataset.drawn >= 1")
-    slider, legend = page.get_by_role("slider", name="Training loss: numbers at a step"), page.locator(".legend").first
-
-    for key, step in (("Home", 1), ("ArrowRight", 2), ("ArrowRight", 3)):
-        slider.press(key)
-        told = f"deblur: {2 / step:.4g} at step {step}"
-        assert told in slider.get_attribute("aria-valuetext")
-        assert told in legend.inner_text()
-    for step in range(301, 340):
-        append_metrics(run, report(step))
-    looked.until("document.querySelector('.chart-step').max === '338'")
-    assert "deblur: 0.6667 at step 3" in legend.inner_text()
-    assert "at step 3" in page.locator(".legend").nth(2).inner_text()  # all charts are read at one step
-
-    page.get_by_label("From step").fill("100")
-    with page.expect_response(lambda response: "from=100" in response.url and "to=" not in response.url):
-        page.keyboard.press("Tab")
-    page.get_by_label("to step", exact=True).fill("120")
-    with page.expect_response(lambda response: "from=100&to=120" in response.url) as found:
-        page.keyboard.press("Enter")
-    assert found.value.json()["charts"][0]["steps"] == list(range(100, 121))
-    with page.expect_response(lambda response: response.url.endswith("/series")):
-        page.get_by_role("button", name="Show all steps").click()
-    assert page.get_by_label("From step").input_value() == ""
-    assert looked.audit() == []
-    assert looked.wrong == []
-
-
-def test_smoothing_is_an_average_without_bias(served, tab):
-    page = tab(served).go("/runs/busy")
-
-    found = page.evaluate("() => import('/static/curves.js').then(m => m.smooth([1, 1, null, 3], 0.5))")
-
-    # weights 1/2, 1/4, ... of what came before, made to sum to one
-    assert found == [1, 1, None, pytest.approx((0.5 * 3 + 0.25 * 1 + 0.125 * 1) / 0.875)]
-
-
-def test_the_list_is_used_by_keyboard(served, tab):
-    looked = tab(served)
-    page = looked.go("/runs?sort=name&down=0")
-    names = lambda: page.evaluate("document.activeElement.textContent.trim()")  # noqa: E731
-
-    page.keyboard.press("Tab")
-    assert names() == "Skip to the content"
-    page.keyboard.press("Enter")
-    page.keyboard.press("j")
-    assert names() == "busy"
-    page.keyboard.press("x")
-    page.keyboard.press("j")
-    page.keyboard.press("x")
-    assert page.locator("input[name=run]:checked").count() == 2
-    page.keyboard.press("k")
-    assert names() == "busy"
-    page.keyboard.press("/")
-    page.keyboard.type("do")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**q=do**")
-    assert page.locator("tbody tr").count() == 1
-    page.keyboard.press("j")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/runs/done")
-    assert looked.wrong == []
-
-
-def test_marks_and_focus_outlive_new_rows(served, storage, tab):
-    looked = tab(served)
-    page = looked.go("/runs?sort=name&down=0")
-    page.get_by_label("Compare done").check()
-    page.locator("a[href='/runs/busy']").focus()
-
-    write_run(storage, "another")
-    looked.until("document.querySelectorAll('tbody tr').length === 4")
-
-    assert page.get_by_label("Compare done").is_checked()
-    assert not page.get_by_label("Compare another").is_checked()
-    assert page.evaluate("document.activeElement.getAttribute('href')") == "/runs/busy"
-    page.get_by_label("Compare busy").check()
-    page.get_by_role("button", name="Compare the marked runs").click()
-    page.wait_for_url("**/compare?run=busy&run=done")
-    looked.until("document.querySelectorAll('.uplot').length > 2")
-    assert looked.wrong == []
-
-
-def test_marks_are_kept_where_their_rows_are_not_shown(served, storage, tab, monkeypatch):
-    monkeypatch.setattr(runs, "PER_PAGE", 2)
-    looked = tab(served)
-    page = looked.go("/runs?sort=name&down=0")
-    page.get_by_label("Compare busy").check()
-    page.get_by_label("Compare done").check()
-
-    write_run(storage, "another")  # takes the place of the last row
-    looked.until("document.querySelector('tbody').textContent.includes('another')")
-    assert page.get_by_label("Compare done").count() == 0
-    assert page.get_by_text("2 marked").is_visible()
-    page.get_by_role("link", name="Next").click()
-    page.wait_for_url("**page=2")
-    assert page.get_by_label("Compare done").is_checked()
-    page.get_by_label("Compare lost").check()
-    page.get_by_role("button", name="Unmark done").click()
-    assert not page.get_by_label("Compare done").is_checked()
-    assert page.evaluate("document.activeElement.textContent") == "lost ×"
-    assert looked.audit() == []
-    page.go_back()
-    page.get_by_text("2 marked").wait_for()
-
-    page.get_by_role("button", name="Compare the marked runs").click()
-    page.wait_for_url("**/compare?run=busy&run=lost")
-    assert looked.wrong == []
-
-
-def test_a_log_is_read_while_its_run_writes(served, storage, tab):
-    log = RunDir(storage / "busy").logs(1, 0)
-    log.write_text("".join(f"2026-11-26 10:00:00,000 INFO a: line {number}\n" for number in range(300)))
-    looked = tab(served)
-    page = looked.go("/runs/busy/logs?rank=0")
-
-    def write(*words):
-        with log.open("a") as lines:
-            lines.writelines(f"2026-11-26 10:00:01,000 INFO a: {word}\n" for word in words)
-
-    def scroll(to):
-        page.evaluate(f"document.querySelector('pre').scrollTop = {to}")
-
-    def top():
-        """The line at the upper edge."""
-        return page.evaluate("""() => {
-            const pre = document.querySelector("pre"), box = pre.getBoundingClientRect();
-            const {startContainer: {textContent}, startOffset} = document.caretRangeFromPoint(box.left + 60, box.top + 12);
-            return textContent.slice(textContent.lastIndexOf("\\n", startOffset) + 1).split("\\n")[0];
-        }""")
-
-    end = "(each => Math.abs(each.scrollHeight - each.clientHeight - each.scrollTop) < 2)(document.querySelector('pre'))"
-    assert page.evaluate(end)
-    page.locator("pre").focus()
-    write("followed")
-    looked.until("document.querySelector('pre').textContent.includes('followed')")
-    assert page.evaluate(end)
-    assert page.evaluate("document.activeElement.tagName") == "PRE"
-
-    scroll(2000)
-    read = top()
-    write(*["unseen"] * 20)  # as many lines at its beginning are gone
-    looked.until("document.querySelector('pre').textContent.includes('unseen')")
-    assert "line" in read
-    assert top() == read
-    assert page.evaluate("document.activeElement.tagName") == "PRE"
-
-    page.evaluate("(text => getSelection().setBaseAndExtent(text, 3, text, 90))(document.querySelector('pre').firstChild)")
-    marked = page.evaluate("String(getSelection())")
-    write("waiting")
-    with page.expect_response(lambda response: "parts/lines" in response.url and response.status == 200):
-        pass
-    page.wait_for_timeout(200)
-    assert page.evaluate("String(getSelection())") == marked
-    page.evaluate("getSelection().removeAllRanges()")
-    looked.until("document.querySelector('pre').textContent.includes('waiting')")
-    assert looked.wrong == []
 
 
 def test_a_hostile_name_is_text(served, storage, tab):

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families as parse
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.data.carrier import local_stream
@@ -17,17 +15,17 @@ from ipt_platform.data.pairs import BatchMaker
 from ipt_platform.errors import NotFiniteError
 from ipt_platform.observe import teller as module
 from ipt_platform.observe.events import read_events
-from ipt_platform.observe.exposition import Exposition
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.storage import create
-from ipt_platform.observe.teller import Report, Teller, Voice
+from ipt_platform.observe.teller import Teller, Voice
 from ipt_platform.spec.job import JOB, TrainJob
 from ipt_platform.train import telling
 from ipt_platform.train.group import ALONE
 from ipt_platform.train.place import Place
 from ipt_platform.train.session import OpenStream, Session
 from ipt_platform.train.surroundings import Surroundings
+from tests.exporter import Exporter, Samples
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,22 +41,6 @@ JOB_FILE = {
     "evaluate": {"sets": ["test"], "every": 4},
     "checkpoint": {"every": 4},
 }
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-class Exporter(Exposition):
-    """An exporter in this process, which is there from the beginning (`observe.teller.Line`)."""
-
-    def send(self, reports: list[Report]) -> bool:
-        self.apply(reports)
-        return True
-
-    def settle(self, seconds: float) -> None:
-        pass
-
-    def samples(self) -> Samples:
-        families = parse(generate_latest(self.registry).decode())
-        return {(each.name, tuple(sorted(each.labels.items()))): each.value for family in families for each in family.samples}
 
 
 @pytest.fixture(scope="module")

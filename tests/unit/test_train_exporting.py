@@ -1,25 +1,10 @@
 """What is told of a run that is led: that it is, whatever kind of job it is; of workers speaks who has some."""
 
 import pytest
-from prometheus_client import generate_latest
 
-from ipt_platform.observe.exposition import Exposition
-from ipt_platform.observe.teller import Report, Teller
+from ipt_platform.observe.teller import Teller
 from ipt_platform.train import exporting
-
-
-class Exporter(Exposition):
-    """An exporter in this process (`observe.teller.Line`)."""
-
-    def send(self, reports: list[Report]) -> bool:
-        self.apply(reports)
-        return True
-
-    def settle(self, seconds: float) -> None:
-        pass
-
-    def text(self) -> str:
-        return generate_latest(self.registry).decode()
+from tests.exporter import Exporter
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.process import Process
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.waiting import Patience, ended
-
-KINDS = ("train", "finetune")
-"""What has checkpoints of its own."""
+from ipt_platform.spec.words import LEARNING
 
 _WITHOUT = {
     "evaluate": "an evaluation, which has no checkpoints",
@@ -51,7 +49,7 @@ def ask_checkpoint(run: RunDir, who: str) -> Wanted:
         RefusedError: it is not running, or has no checkpoints.
     """
     status = check_running(run)
-    if status.kind not in KINDS:
+    if status.kind not in LEARNING:
         raise RefusedError(
             f"run {run.id} is " + _WITHOUT.get(status.kind, "of a kind without checkpoints").format(members=run.members)
         )

@@ -9,11 +9,11 @@ from ipt_platform.spec.analyze import keys_problems
 from ipt_platform.spec.members import PLACE, member_chains, trial_document
 from ipt_platform.spec.ordering import parse_ordering
 from ipt_platform.spec.source import Document, KeyPath
+from ipt_platform.spec.words import LEARNING
 
 CheckMember = Callable[[Document], Any]
 """Checks the document of an ordinary job, and gives the job; raises SpecError."""
 
-KINDS = ("train", "finetune")
 UNSEARCHED = ("apiVersion", "kind", "name", "storage", "seed", "evaluate", "checkpoint", "cluster")
 MEASURED = ("comparison", "interference")
 """Analyses that compare what trainings measure at their end."""
@@ -46,7 +46,7 @@ def _analyze(document: Document, wrong: Collection[Any], outer: Path, check: Che
     if value["what"] == "interference" and "tasks" not in wrong and len(value.get("tasks") or ()) < 2:
         yield document.problem(("tasks",), "one task helps or hurts no other; name at least two")
     if not keys and not {"base", "before", "after", "variants", "tasks", "seed", "seeds"} & {*wrong}:
-        kinds = {"comparison": KINDS}.get(value["what"], ("train",))
+        kinds = {"comparison": LEARNING}.get(value["what"], ("train",))
         for chain in member_chains(document, PLACE, outer):
             for member in chain:
                 yield from _member(member.document, check, kinds)
@@ -104,7 +104,7 @@ def _tune(document: Document, wrong: Collection[Any], outer: Path, check: CheckM
     if {"base", "seed"} & {*wrong} or "base" not in document.value:
         return
     seed = document.value.get("seed", 0)
-    told = list(_member(trial_document(document, PLACE, outer, "t001", seed, {}), check, KINDS))
+    told = list(_member(trial_document(document, PLACE, outer, "t001", seed, {}), check, LEARNING))
     yield from told
     if told or "search" in wrong or "search" not in document.value:
         return
@@ -120,7 +120,7 @@ def _tune(document: Document, wrong: Collection[Any], outer: Path, check: CheckM
             except ValueError as error:
                 yield document.problem(("search", "space", dotted), str(error))
                 break
-            if found := list(_member(trial, check, KINDS)):
+            if found := list(_member(trial, check, LEARNING)):
                 yield from found
                 break
     yield from _reports(document)

@@ -6,6 +6,9 @@ from typing import Literal, get_args
 
 API_VERSION = "ipt/v1"
 
+LEARNING = ("train", "finetune")
+"""The kinds of jobs that take steps, and so have checkpoints."""
+
 Backbone = Literal["iptv2-nano", "iptv2-tiny", "iptv2-small", "iptv2-base"]
 LayerGroup = Literal["embed", "output", "sampling", "reduction", "qkv", "proj", "ffn", "norm", "depthwise"]
 Allocation = Literal["constant", "proportional"]

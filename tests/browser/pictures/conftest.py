@@ -14,6 +14,8 @@ from tests.pages import Drawn, draw_samples, served
 
 NAMES = ["set-denoise-one", "set-denoise-two"]
 STEPS = [5, 10, 15, 20]
+PAGE = "/runs/first/pictures"
+ONE, TWO = NAMES
 MEASURED = 'ipt-comparer[data-measured="true"]'
 HANG = 180_000  # milliseconds after which something that should happen is taken for hanging
 AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
@@ -129,6 +131,11 @@ class Seen:
             for each in found["violations"]
             if each["impact"] in ("serious", "critical")
         ]
+
+
+def panel(drawn: Drawn, step: int, name: str = ONE) -> dict[str, np.ndarray]:
+    """The pictures of a triptych of the first run."""
+    return {each: drawn.pictures[step, name, each] for each in ("degraded", "restored", "clean")}
 
 
 def round_half_up(value: float) -> int:

@@ -2,25 +2,13 @@
 
 import re
 
-import matplotlib
 import numpy as np
 import pytest
 
 from ipt_platform.evaluate.metrics import psnr, ssim
-from ipt_platform.observe.events import append_event
-from ipt_platform.observe.storage import create
-from tests.browser.pictures.conftest import MEASURED, NAMES, STEPS
-from tests.pages import draw_samples
+from tests.browser.pictures.conftest import ONE, PAGE, STEPS, TWO, panel
 
 pytestmark = pytest.mark.slow
-
-PAGE = "/runs/first/pictures"
-ONE, TWO = NAMES
-PANELS = ("degraded", "restored", "clean")
-
-
-def panel(drawn, step, name=ONE):
-    return {each: drawn.pictures[step, name, each] for each in PANELS}
 
 
 def test_the_slider_shows_one_picture_on_either_side(visit, drawn):
@@ -166,65 +154,6 @@ def test_space_flips_and_digits_choose(visit, drawn):
         assert seen.page.inner_text(".cmp-pane figcaption") == name
 
 
-@pytest.mark.parametrize("gain", [1, 16])
-def test_the_heat_map_has_the_colours_of_the_difference(visit, drawn, gain):
-    seen, pictures = visit(PAGE), panel(drawn, 20)
-    seen.press("d")
-    seen.page.get_by_label("Gain of the difference").select_option(str(gain))
-    seen.page.wait_for_function(f"() => document.querySelector('ipt-comparer').readings.heatOf?.endsWith(' {gain}')")
-    seen.settle()
-
-    (canvas,) = seen.canvases()
-
-    assert seen.agree(canvas, heat(pictures, "restored", gain))
-    assert seen.page.inner_text(".cmp-ticks span:last-child") == f"≥ {255 / gain:g}"[:6].rstrip()
-
-
-def test_a_heat_map_that_comes_too_late_is_not_shown(visit, drawn):
-    seen = visit(f"{PAGE}?mode=difference&gain=1")
-    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').readings.map")
-    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').store.waiting.size === 0")
-
-    # There and back before any answer of the worker can come in: what is awaited here runs before the next message.
-    asked = seen.page.evaluate("""async () => {
-        const c = document.querySelector("ipt-comparer");
-        const shown = async (by) => { c.moveStep(by); while (c.hasAttribute("aria-busy")) await null; };
-        await shown(-1);
-        const { key } = c.panes[0];
-        await shown(1);
-        return key;
-    }""")
-    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').store.waiting.size === 0")
-    seen.settle()
-
-    assert "/15/" in asked
-    (canvas,) = seen.canvases()
-    assert seen.agree(canvas, heat(panel(drawn, 20), "restored", 1))
-
-
-def test_a_heat_map_comes_back_after_pictures_of_unequal_sizes(visit, drawn, storage):
-    draw_samples(storage, "small", [5], NAMES, size=(60, 80))
-    seen = visit("/pictures?left=first&right=small&mode=difference&one=left&other=clean&gain=2")
-    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').readings.map")
-    other = seen.page.get_by_label("Second pane")
-
-    other.select_option("right")
-    assert "different sizes" in seen.page.inner_text(".cmp-message")
-    other.select_option("clean")
-    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').readings.map")
-    seen.settle()
-
-    (canvas,) = seen.canvases()
-    assert seen.agree(canvas, heat(panel(drawn, 20), "restored", 2))
-
-
-def heat(pictures, name, gain):
-    """The colours of the difference between a panel and the clean one, by matplotlib."""
-    difference = np.abs(pictures[name].astype(int) - pictures["clean"]).sum(axis=2)
-    level = np.minimum(255, np.floor(difference * gain / 3 + 0.5).astype(int))
-    return np.rint(np.array(matplotlib.colormaps["inferno"].colors) * 255).astype(np.uint8)[level]
-
-
 def test_the_scrubber_goes_through_the_steps_and_keeps_the_view(visit, drawn):
     seen = visit(f"{PAGE}?zoom=6&x=80&y=70&mode=flip")
     seen.press("2")
@@ -267,7 +196,7 @@ def test_a_pinned_step_stays_beside_the_others(visit, drawn):
     middle = canvas.shape[1] // 2
     assert seen.agree(canvas, drawn.pictures[15, ONE, "restored"], slice(0, middle - 1))
     assert seen.agree(canvas, drawn.pictures[5, ONE, "restored"], slice(middle + 1, None))
-    assert list(seen.numbers()) == [*PANELS, "pinned"]
+    assert list(seen.numbers()) == ["degraded", "restored", "clean", "pinned"]
 
 
 def test_an_address_holds_what_is_looked_at(visit):
@@ -358,89 +287,6 @@ def test_keys_within_fields_stay_there(visit):
     assert seen.comparer("c.state.mode") == "difference"
 
 
-def test_new_steps_come_by_themselves_while_a_run_trains(visit, storage):
-    run = create(storage, "growing")
-    append_event(run, "created", 0, kind="train", steps=20)
-    append_event(run, "started", run.new_attempt(), step=0)  # this process leads it, and lives
-    draw_samples(storage, "growing", [5], [ONE])
-    seen = visit("/runs/growing/pictures")
-
-    drawn = draw_samples(storage, "growing", [5, 10], [ONE])
-    seen.page.wait_for_function("() => document.querySelector('.cmp-step').value === 'step 10 · 2 of 2'")
-    seen.measured()
-
-    (canvas,) = seen.canvases()
-    assert seen.agree(canvas, drawn.pictures[10, ONE, "restored"], slice(canvas.shape[1] // 2 + 1, None))
-
-
-def test_the_first_pictures_come_by_themselves(visit, storage):
-    append_event(create(storage, "waiting"), "created", 0, kind="train", steps=20)
-    seen = visit("/runs/waiting/pictures", wait="#none:visible")
-    assert seen.page.locator("ipt-comparer").is_hidden()
-
-    drawn = draw_samples(storage, "waiting", [5], [ONE])
-    seen.page.wait_for_selector(MEASURED)
-    seen.measured()
-
-    assert seen.page.locator("#none").is_hidden()
-    (canvas,) = seen.canvases()
-    assert seen.agree(canvas, drawn.pictures[5, ONE, "restored"], slice(canvas.shape[1] // 2 + 1, None))
-
-
-def test_a_run_that_has_ended_is_asked_again_after_a_while(visit, storage):
-    draw_samples(storage, "resumed", [5], [ONE])
-    run = create(storage, "resumed")
-    append_event(run, "failed", run.new_attempt(), step=5)
-    seen = visit("/runs/resumed/pictures")
-    asked: list[str] = []
-    seen.page.on("request", lambda request: asked.append(request.url))
-
-    draw_samples(storage, "resumed", [5, 10], [ONE])
-    seen.page.wait_for_timeout(6_000)
-    assert not [url for url in asked if url.endswith("/list")]
-    seen.page.clock.set_fixed_time(seen.page.evaluate("() => Date.now() + 60_000"))
-
-    seen.page.wait_for_function("() => document.querySelector('.cmp-step').value === 'step 10 · 2 of 2'")
-
-
-def test_two_runs_stand_beside_each_other(visit, drawn, storage):
-    second = draw_samples(storage, "second", [5, 12], NAMES, error=40)
-    seen = visit("/pictures?left=first&right=second&step=15")
-
-    (canvas,) = seen.canvases()
-    middle = canvas.shape[1] // 2
-
-    assert seen.agree(canvas, drawn.pictures[15, ONE, "restored"], slice(0, middle - 1))
-    assert seen.agree(canvas, second.pictures[12, ONE, "restored"], slice(middle + 1, None))
-    assert seen.page.locator(".cmp-pane figcaption").all_inner_texts() == ["first, step 15", "second, step 12"]
-    assert seen.page.locator("#note").is_hidden()
-
-
-def test_two_runs_of_other_scenes_say_so(visit, storage):
-    draw_samples(storage, "third", [5], NAMES[::-1])
-
-    seen = visit("/pictures?left=first&right=third")
-
-    seen.page.wait_for_selector("#note:visible")
-    assert "differ between the two runs" in seen.page.inner_text("#note")
-
-
-def test_a_picture_that_is_damaged_says_so_and_leaves_the_rest(visit, storage, drawn):
-    draw_samples(storage, "torn", [5, 10], [ONE])
-    path = storage / "torn" / "samples" / "step-10" / f"{ONE}.png"
-    path.write_bytes(path.read_bytes()[:900])
-
-    seen = visit("/runs/torn/pictures", wait=".cmp-message:not(:empty)")
-    seen.complaints.clear()  # the browser's own words about the answer 400
-    assert "does not decode" in seen.page.inner_text(".cmp-message")
-    seen.press("ArrowLeft")
-    seen.measured()
-
-    (canvas,) = seen.canvases()
-    assert seen.agree(canvas, drawn.pictures[5, ONE, "degraded"], slice(0, canvas.shape[1] // 2 - 1))
-    seen.complaints.clear()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     "path", [PAGE, f"{PAGE}?mode=side", f"{PAGE}?mode=difference", "/pictures?left=first&right=second", "/try", "/pictures"]
@@ -449,52 +295,3 @@ def test_nothing_stands_in_the_way_of_anybody(visit, scheme, path):
     seen = visit(path, wait="main" if path in ("/try", "/pictures") else "ipt-comparer[data-measured]", color_scheme=scheme)
 
     assert seen.serious() == []
-
-
-def test_parameters_are_shown_beside_the_picture(visit):
-    seen = visit(PAGE)
-
-    assert seen.page.locator("#params dt").all_inner_texts() == ["sigma", "kernel"]
-    assert seen.page.locator("#params dd").all_inner_texts() == ["40", "[0.25,0.12346]"]
-
-
-def test_parameters_are_those_of_the_picture_that_is_shown(visit, storage):
-    draw_samples(storage, "told", [5], NAMES)
-    for sigma, name in enumerate(NAMES):
-        (storage / "told" / "samples" / "step-5" / f"{name}.json").write_text(f'{{"sigma": {sigma}}}')
-    seen = visit(f"/runs/told/pictures?picture={TWO}")
-    held = []
-    seen.page.route(f"**/{ONE}/params", lambda route: held.append(route))
-
-    with seen.page.expect_request(f"**/{ONE}/params"):
-        seen.page.keyboard.press("ArrowUp")
-    with seen.page.expect_response(f"**/{TWO}/params"):
-        seen.page.keyboard.press("ArrowDown")
-    with seen.page.expect_response(f"**/{ONE}/params") as late:
-        held[0].continue_()
-    late.value.finished()
-    seen.settle()
-
-    seen.page.wait_for_selector("#params:not(.cmp-old)")
-    assert seen.page.locator("#params dd").all_inner_texts() == ["1"]
-
-
-def test_whether_two_runs_have_one_scene_is_said_of_the_picture_that_is_shown(visit, storage):
-    for run in ("here", "there"):
-        draw_samples(storage, run, [5], NAMES)
-    folder = storage / "there" / "samples" / "step-5"
-    (folder / f"{ONE}.png").write_bytes((folder / f"{TWO}.png").read_bytes())
-    seen = visit(f"/pictures?left=here&right=there&picture={TWO}")
-    held = []
-    seen.page.context.route(f"**/there/pictures/5/{ONE}/clean.png*", lambda route: held.append(route))
-
-    with seen.page.context.expect_event("request", lambda request: f"/there/pictures/5/{ONE}/clean.png" in request.url):
-        seen.page.keyboard.press("ArrowUp")
-    seen.press("ArrowDown")
-    held[0].continue_()
-    seen.page.wait_for_function("() => document.querySelector('ipt-comparer').store.waiting.size === 0")
-    seen.settle()
-
-    assert seen.page.locator("#note").is_hidden()
-    seen.press("ArrowUp")
-    seen.page.wait_for_selector("#note:visible")

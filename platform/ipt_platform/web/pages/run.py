@@ -12,6 +12,7 @@ from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import UNITS, Status
 from ipt_platform.observe.submitted import submitted
+from ipt_platform.spec.words import LEARNING
 from ipt_platform.web.charts import charts_of
 from ipt_platform.web.events import in_words
 from ipt_platform.web.files import MEMBER, run_of
@@ -92,7 +93,7 @@ def _summary(request: Request, run: RunDir) -> dict[str, Any]:
 def actions_of(run: RunDir, status: Status) -> set[str]:
     """What can be asked of a run in this state: `cancel`, `checkpoint`, `end`, `resume`, `take-back`."""
     if status.state == "running":
-        trains = {"checkpoint"} if status.kind in ("train", "finetune") else set()
+        trains = {"checkpoint"} if status.kind in LEARNING else set()
         return {"end"} if status.kind == "evaluate" else {"cancel", *trains}
     if status.state == "created":
         return {"take-back"} if submitted(run) else set()
