@@ -182,8 +182,8 @@ class Workplace:
 
     def __init__(self, folder: Path, temporary: Path):
         self.folder, self.temporary = folder, temporary
-        # Ray's settings of whoever runs the tests are not ours; one thread each makes numbers repeat.
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "OMP_", "MKL_"))}
+        # Settings of whoever runs the tests are not ours; one thread each makes numbers repeat.
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "OMP_", "MKL_", "XDG_"))}
         self.environment = own | {"TMPDIR": str(temporary), "HOME": str(folder)}
         self.commands: list[Command] = []
         for seed in range(4):
@@ -209,6 +209,17 @@ class Workplace:
         """Submit job.yaml under a run id, with `--set` for each change that does not begin with a dash."""
         words = [word for change in changes for word in (("--set", change) if change[0] != "-" else (change,))]
         return (self.do if wait else self.start)("submit", "job.yaml", "--run", run, *words)
+
+    @contextlib.contextmanager
+    def configured(self, text: str) -> Iterator[None]:
+        """With this as the user's configuration, and without it for whoever comes next."""
+        folder = self.folder / ".config" / "ipt-platform"
+        folder.mkdir(parents=True)
+        try:
+            (folder / "config.toml").write_text(text)
+            yield
+        finally:
+            shutil.rmtree(folder)
 
     def ray_folders(self) -> list[Path]:
         """What embedded Rays have left in the folder for temporary files."""

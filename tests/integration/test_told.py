@@ -1,7 +1,6 @@
 """`ipt-platform submit` that tells TensorBoard and a hook, stopped, and gone on with: real processes, a real receiver."""
 
 import json
-import shutil
 
 import pytest
 from standardwebhooks import Webhook
@@ -19,15 +18,12 @@ SHORT = "train.stages=[{steps: 12, patch: 48, images: 2}]"
 @pytest.fixture(scope="module")
 def receiver(workplace):
     own = Receiver()
-    folder = workplace.folder / ".config" / "ipt-platform"
-    folder.mkdir(parents=True)
-    (folder / "config.toml").write_text(f'[notify.chat]\nurl = "{own.url}"\nsecret = "env:CHAT_SECRET"\n')
     workplace.environment["CHAT_SECRET"] = SECRET
-    for name in ("XDG_CONFIG_HOME", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         workplace.environment.pop(name, None)
-    yield own
+    with workplace.configured(f'[notify.chat]\nurl = "{own.url}"\nsecret = "env:CHAT_SECRET"\n'):
+        yield own
     own.close()
-    shutil.rmtree(folder)
     del workplace.environment["CHAT_SECRET"]
 
 

@@ -263,13 +263,12 @@ def test_doctor_finds_both_sides_well(workplace, local):
 
 
 def test_a_cluster_that_is_not_there_is_told(workplace):
-    (workplace.folder / ".config" / "ipt-platform").mkdir(parents=True)
-    config = workplace.folder / ".config" / "ipt-platform" / "config.toml"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        config.write_text(f'[clusters.gone]\naddress = "http://127.0.0.1:{free.getsockname()[1]}"\n')
-        command = workplace.submit("nowhere", *NANO, "--cluster=gone")
-        looked = workplace.do("doctor", "--cluster=gone")
+        gone = f'[clusters.gone]\naddress = "http://127.0.0.1:{free.getsockname()[1]}"\n'
+        with workplace.configured(gone):
+            command = workplace.submit("nowhere", *NANO, "--cluster=gone")
+            looked = workplace.do("doctor", "--cluster=gone")
 
     assert command.process.returncode == 6
     assert "cluster gone at http://127.0.0.1:" in command.stderr
