@@ -66,15 +66,23 @@ GIVES_WAY = 5  # as `nice` counts
 
 
 class Shares(LoadScopeScheduling):
-    """One process gets what is in ALONE, another one the rest, each in its order."""
+    """One process gets all that is in ALONE; whoever has nothing to do gets the next of the other files."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "alone" if nodeid.startswith(ALONE) else "the rest"
+        return ALONE if nodeid.startswith(ALONE) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     """Who gets which tests (pytest-xdist's hook)."""
-    return Shares(config, log) if config.getvalue("dist") == "loadscope" else None
+    if config.getvalue("dist") != "loadscope":
+        return None
+    config.option.loadscopereorder = False
+    return Shares(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is in ALONE comes first: it takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(ALONE))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
