@@ -66,23 +66,21 @@ GIVES_WAY = 5  # as `nice` counts
 
 
 class Shares(LoadScopeScheduling):
-    """One process gets all that is in ALONE; whoever has nothing to do gets the next of the other files."""
+    """Files of ALONE go to one process and other files to the other one, until those of its own kind have run out."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return ALONE if nodeid.startswith(ALONE) else nodeid.partition("::")[0]
+        return nodeid.partition("::")[0]
+
+    def _assign_work_unit(self, node: Any) -> None:
+        own = node is self.nodes[0]
+        if scope := next((each for each in self.workqueue if each.startswith(ALONE) is own), None):
+            self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     """Who gets which tests (pytest-xdist's hook)."""
-    if config.getvalue("dist") != "loadscope":
-        return None
-    config.option.loadscopereorder = False
-    return Shares(config, log)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is in ALONE comes first: it takes longest."""
-    items.sort(key=lambda item: not item.nodeid.startswith(ALONE))
+    return Shares(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -270,14 +268,14 @@ def write_trained() -> Callable[[Path], Path]:
 
     def write(storage: Path) -> Path:
         torch.manual_seed(0)
-        backbone = build_backbone("iptv2-tiny")
+        backbone = build_backbone("iptv2-nano")
         backbone.output.weight.data.normal_(0, 0.02)
         biases = {task: TaskBias(backbone, {"output.weight": 2}) for task in ("denoise", "deblur")}
         biases["deblur"].factor("output.weight", "B1").data.normal_(0, 0.05)
         model = BiasedModel(backbone, biases)
         run = create(storage, "trained")
         run.new_attempt()
-        files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-tiny", progress={})
+        files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-nano", progress={})
         return commit(run.checkpoints, 3, files, contextlib.nullcontext)
 
     return write

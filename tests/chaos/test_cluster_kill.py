@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 HANG = 240
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def up(workplace) -> Iterator[dict]:
-    """What `cluster up` said of a head that a test may kill."""
+    """What `cluster up` said of a head that the last test may kill."""
     command = workplace.do("cluster", "up", "--cpus", "4", "--json")
     assert command.process.returncode == 0, command.stderr
     yield json.loads(command.stdout)
@@ -33,30 +33,6 @@ def of_session(number: int) -> list[psutil.Process]:
             if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-def test_a_head_that_is_killed_is_replaced_and_the_run_goes_on_bit_for_bit(workplace, up, as_if_undisturbed):
-    run = workplace.run("headless")
-    command = workplace.submit(run.id, "--cluster=local", "--detach")
-    assert command.process.returncode == 0, command.stderr
-    end = time.monotonic() + HANG
-    while run_status(run).checkpoint is None:
-        assert time.monotonic() < end, run_status(run)
-        time.sleep(0.05)
-    while processes := of_session(up["pid"]):  # some of them start others while they die
-        kill(processes)
-    while run_status(run).state == "running":
-        assert time.monotonic() < end, "what leads a run ends with its head"
-        time.sleep(0.1)
-    assert run_status(run).state == "interrupted"
-
-    again = json.loads(workplace.do("cluster", "up", "--cpus", "4", "--json").stdout)
-    assert again["new"]
-    assert len(workplace.ray_folders()) == 1  # the files of the dead one are gone
-    resumed = workplace.do("resume", run.id, "--cluster", "local")
-
-    assert resumed.process.returncode == 0, resumed.stderr
-    as_if_undisturbed(run, 2)
 
 
 def test_what_a_cluster_has_not_begun_is_taken_back(workplace, up):
@@ -95,3 +71,27 @@ def running(workplace) -> list[str]:
     """The runs whose submissions are not over."""
     told = json.loads(workplace.do("cluster", "status", "--cluster", "local", "--json").stdout)
     return [each["run"] for each in told["submissions"] if each["state"] in ("PENDING", "RUNNING")]
+
+
+def test_a_head_that_is_killed_is_replaced_and_the_run_goes_on_bit_for_bit(workplace, up, as_if_undisturbed):
+    run = workplace.run("headless")
+    command = workplace.submit(run.id, "--cluster=local", "--detach")
+    assert command.process.returncode == 0, command.stderr
+    end = time.monotonic() + HANG
+    while run_status(run).checkpoint is None:
+        assert time.monotonic() < end, run_status(run)
+        time.sleep(0.05)
+    while processes := of_session(up["pid"]):  # some of them start others while they die
+        kill(processes)
+    while run_status(run).state == "running":
+        assert time.monotonic() < end, "what leads a run ends with its head"
+        time.sleep(0.1)
+    assert run_status(run).state == "interrupted"
+
+    again = json.loads(workplace.do("cluster", "up", "--cpus", "4", "--json").stdout)
+    assert again["new"]
+    assert len(workplace.ray_folders()) == 1  # the files of the dead one are gone
+    resumed = workplace.do("resume", run.id, "--cluster", "local")
+
+    assert resumed.process.returncode == 0, resumed.stderr
+    as_if_undisturbed(run, 2)

@@ -37,7 +37,7 @@ JOB = {
 @pytest.fixture(scope="module")
 def general(workplace) -> RunDir:
     stages = "train.stages=[{steps: 3, patch: 48, images: 2}]"
-    done = workplace.submit("general", stages, "evaluate.sets=[]", "data.carrier=local")
+    done = workplace.submit("general", "model.backbone=iptv2-nano", stages, "evaluate.sets=[]", "data.carrier=local")
     assert done.process.returncode == 0, done.stderr
     (workplace.folder / "finetune.yaml").write_text(yaml.safe_dump(JOB, sort_keys=False))
     return workplace.run("general")
@@ -59,7 +59,7 @@ def test_validate_and_plan_look_at_the_backbone(workplace, general):
     planned = workplace.do("plan", "finetune.yaml")
 
     assert checked.stdout == "finetune.yaml: a valid finetune job, 'weather'\n"
-    assert "weather: bias-only training of iptv2-tiny on 2 workers" in planned.stdout
+    assert "weather: bias-only training of iptv2-nano on 2 workers" in planned.stdout
     assert re.search(r"frozen backbone sha256:\w{64} from .*/runs/general/checkpoints/step-3", planned.stdout)
     assert re.search(r"bias of derain +[\d,]+ +\d+\.\d%", planned.stdout)
 

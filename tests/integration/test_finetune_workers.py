@@ -89,9 +89,9 @@ def base(tmp_path_factory, photograph) -> Path:
         photograph(folder / "test" / f"t{seed}.png", 10 + seed, 40, 48)
     pack(folder / "photos", folder / "shards")
     torch.manual_seed(0)
-    backbone = build_backbone("iptv2-tiny")
+    backbone = build_backbone("iptv2-nano")
     nn.init.normal_(backbone.output.weight, std=0.02)
-    write_backbone(folder / "backbone", backbone, "iptv2-tiny", {}, "now")
+    write_backbone(folder / "backbone", backbone, "iptv2-nano", {}, "now")
     return folder
 
 

@@ -46,14 +46,14 @@ def storage(tmp_path_factory) -> Path:
 def write_run(folder: Path, name: str, tasks: tuple[str, ...]) -> RunDir:
     """A run with the checkpoint step-3 of an untrained model, in which the first task's bias is not zero."""
     torch.manual_seed(0)
-    backbone = build_backbone("iptv2-tiny")
+    backbone = build_backbone("iptv2-nano")
     backbone.output.weight.data *= 0.02
     biases = {task: TaskBias(backbone, {"output.weight": 2}) for task in tasks}
     biases[tasks[0]].factor("output.weight", "B1").data.normal_(0, 0.002)
     model = BiasedModel(backbone, biases)
     run = create(folder, name)
     run.new_attempt()
-    files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-tiny", progress={})
+    files = state_files(model, None, torch.optim.AdamW(model.parameters()), step=3, backbone="iptv2-nano", progress={})
     commit(run.checkpoints, 3, files, nullcontext)
     return run
 
@@ -244,7 +244,7 @@ def test_every_task_enlarges_by_its_own_scale_and_says_so(capsys, storage, photo
 
 def test_the_job_that_trained_a_task_says_how_much_it_enlarges(storage):
     run = write_run(storage, "thrice", ("sr4", "denoise", "gone"))
-    job = {"apiVersion": "ipt/v1", "kind": "train", "name": "thrice", "model": {"backbone": "iptv2-tiny"}}
+    job = {"apiVersion": "ipt/v1", "kind": "train", "name": "thrice", "model": {"backbone": "iptv2-nano"}}
     job |= {"tasks": {"sr4": {"params": {"scale": 3}}, "denoise": 1}, "data": {"shards": "moved/*.tar"}}
     job |= {"train": {"stages": [{"steps": 1, "patch": 32, "images": 1}]}}
     run.job.write_text(json.dumps(job))

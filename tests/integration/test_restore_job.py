@@ -181,18 +181,20 @@ def test_a_finished_run_is_only_reported_and_another_job_refused(place, run):
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-def test_what_cannot_be_used_is_told_before_anything_starts(place):
-    for changes, words in (
-        (["run=nobody"], "run: no run 'nobody' in "),
-        (["tasks=[{task: derain}]"], "tasks.0.task: "),
-        (["input=nowhere"], "input: there is no folder nowhere"),
-    ):
-        validated = place.do("validate", "restore.yaml", *(word for each in changes for word in ("--set", each)))
-        command = submit(place, "wrong", *changes)
-        for each in (validated, command):
-            assert each.process.returncode == 2
-            assert words in each.stderr
-        assert not place.run("wrong").path.exists()
+@pytest.mark.parametrize(
+    ("command", "change", "words"),
+    [
+        ("validate", "run=nobody", "run: no run 'nobody' in "),
+        ("submit", "tasks=[{task: derain}]", "tasks.0.task: "),
+        ("submit", "input=nowhere", "input: there is no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_anything_starts(place, command, change, words):
+    done = place.do(command, "restore.yaml", "--set", change, *(("--run", "wrong") if command == "submit" else ()))
+
+    assert done.process.returncode == 2
+    assert words in done.stderr
+    assert not place.run("wrong").path.exists()
 
 
 def test_plan_counts_pictures_and_tasks(place, run):

@@ -15,13 +15,14 @@ from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 
 STEPS = 30
+STRAIGHT = ("straight", "model.backbone=iptv2-nano")
 REPORT = {"protocol", "sets", "parameters", "steps", "seconds", "images_per_second", "data_wait_share", "samples"}
 OWN_LINE = re.compile(rf"run [a-z0-9-]+ in |({'|'.join(EVENT_TYPES)})\b")
 
 
 @pytest.fixture(scope="module")
 def straight(workplace):
-    return workplace.submit("straight")
+    return workplace.submit(*STRAIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_ls_status_and_logs_agree(workplace, run):
 def test_a_finished_run_is_only_reported(workplace, run):
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
 
-    again = workplace.submit("straight", "--json")
+    again = workplace.submit(*STRAIGHT, "--json")
 
     assert again.process.returncode == 0
     document = json.loads(again.stdout)
@@ -128,7 +129,7 @@ def test_a_finished_run_is_only_reported(workplace, run):
 def test_another_job_under_the_id_of_a_run_is_refused(workplace, run):
     before = run.events.read_bytes()
 
-    other = workplace.submit("straight", "train.stages.1.steps=9", "train.ema=null")
+    other = workplace.submit(*STRAIGHT, "train.stages.1.steps=9", "train.ema=null")
 
     assert other.process.returncode == 4
     assert other.stdout == ""

@@ -3,14 +3,16 @@
 import json
 import os
 import socket
+import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from ipt_platform.cluster.head import find_head, stop_head
+from ipt_platform.cluster.head import TRIES, find_head, start_head, stop_head
 from ipt_platform.cluster.target import state_path
-from ipt_platform.errors import NotFoundError
+from ipt_platform.errors import InfrastructureError, NotFoundError
 from ipt_platform.observe.process import process
 
 
@@ -50,3 +52,44 @@ def test_a_ray_whose_token_is_gone_is_not_ended_without_force():
     ):
         stop_head()
     assert (folder / "cluster.json").exists()
+
+
+@pytest.fixture
+def fails(tmp_path, monkeypatch):
+    """Makes the first so many starts fail; gives the file with a line for each start."""
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp(prefix="h"))  # short: Ray's sockets lie below it
+    starts, program = tmp_path / "starts", tmp_path / "python"
+
+    def make(times: int) -> Path:
+        count = f"echo start >>{starts}; if [ $(wc -l <{starts}) -le {times} ]; then echo 'no such luck' >&2; exit 1; fi"
+        program.write_text(f'#!/bin/sh\n{count}\nexec {sys.executable} "$@"\n')
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        return starts
+
+    return make
+
+
+def test_what_never_starts_is_told_in_its_own_words_and_leaves_nothing(fails):
+    starts = fails(9)
+
+    with pytest.raises(InfrastructureError, match="Ray did not start on this machine: no such luck"):
+        start_head(1, 0, 0)
+
+    assert len(starts.read_text().splitlines()) == TRIES
+    assert find_head() is None
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_start_that_fails_once_is_tried_again(fails):
+    fails(1)
+
+    head, new = start_head(1, 0, 0)
+    try:
+        assert new
+        assert find_head() == head
+        assert list(Path(tempfile.gettempdir()).iterdir()) == [head.folder]
+    finally:
+        stop_head()
+    assert not head.folder.exists()

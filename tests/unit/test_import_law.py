@@ -54,7 +54,10 @@ PURE = (
 TRACKERS = {"track/tensorboard.py": "tensorboard", "track/mlflow.py": "mlflow"}
 """The files that may import a tracker's library, each when it is needed: they are extras."""
 
-SERVICES = ("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna", *TRACKERS.values())
+SERVICES = (
+    *("ray", "boto3", "botocore", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "optuna", "webdataset"),
+    *TRACKERS.values(),
+)
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

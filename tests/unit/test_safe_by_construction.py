@@ -1,4 +1,4 @@
-"""What the package must not do: load what can run code, or pull heavy libraries into the way of a plain step."""
+"""What the package must not do: load what can run code."""
 
 import ast
 import subprocess
@@ -13,21 +13,6 @@ PACKAGE = Path(ipt_platform.__file__).parent
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 RUNS_CODE = {"torch.load", "torch.hub", "numpy.load", "np.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
-
-ON_THEIR_OWN = [
-    "spec.load",
-    "model.build",
-    "model.bias",
-    "data.degradations",
-    "data.plan",
-    "data.pairs",
-    "checkpoint.load",
-    "evaluate.run",
-    "train.step",
-    "train.loop",
-    "train.session",
-]
-HEAVY = ["ray", "boto3", "botocore", "starlette", "uvicorn", "webdataset", "torchvision"]
 
 
 def calls(tree: ast.Module) -> set[str]:
@@ -47,14 +32,6 @@ def test_no_file_loads_what_could_run_code(path):
     assert {name.split(".")[0] for name in imports(tree)} & UNPICKLERS == set()
     assert calls(tree) & (RUNS_CODE | BUILTINS) == set()
     assert not [call for call in ast.walk(tree) if isinstance(call, ast.keyword) and call.arg in ("allow_pickle", "shell")]
-
-
-@pytest.mark.parametrize("module", ON_THEIR_OWN)
-def test_a_module_alone_in_a_fresh_process_needs_nothing_heavy(module):
-    code = f"import sys, ipt_platform.{module}; print(*(name for name in {HEAVY} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.split() == []
 
 
 def test_a_source_root_that_were_a_package_would_shadow_the_standard_library(tmp_path):

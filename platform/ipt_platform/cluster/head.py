@@ -29,6 +29,9 @@ from ipt_platform.observe.process import Process, process
 PATIENCE = 180.0
 """Seconds for Ray to start."""
 
+TRIES = 2
+"""Of starting it: a port may be taken between looking and using it, and Ray gives a slow machine 30 seconds and no more."""
+
 _NAME = "cluster.json"
 _PREFIX = "ipt-head-"
 _TOKEN = "token"  # noqa: S105 - the name of a file
@@ -114,18 +117,22 @@ def start_head(cpus: float | None, gpus: int | None, port: int) -> tuple[Head, b
             shutil.rmtree(dead.folder, ignore_errors=True)
         token = folder / _TOKEN
         _write_private(token, secrets.token_hex(32))
-        # Unix sockets below it must stay under 108 bytes, so the folder's path is short.
-        files = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        address = f"http://{_DASHBOARD}:{port or _free_port()}"
-        child = _start(files, token, address, (os.cpu_count() or 1) * 2 if cpus is None else cpus, gpus)
-        head = Head(address, process(child.pid), files, token)
-        try:
-            _wait(child, head)
-            known = {"address": address, "process": asdict(head.first), "folder": str(files)}
-            replace_file(folder / _NAME, json.dumps(known).encode())
-        except BaseException:
-            _end(head)
-            raise
+        slots = ((os.cpu_count() or 1) * 2 if cpus is None else cpus, gpus)
+        for left in reversed(range(TRIES)):
+            # Unix sockets below it must stay under 108 bytes, so the folder's path is short.
+            files = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            address = f"http://{_DASHBOARD}:{port or _free_port()}"
+            child = _start(files, token, address, *slots)
+            head = Head(address, process(child.pid), files, token)
+            try:
+                _wait(child, head)
+                known = {"address": address, "process": asdict(head.first), "folder": str(files)}
+                replace_file(folder / _NAME, json.dumps(known).encode())
+                break
+            except BaseException as error:
+                _end(head)
+                if not left or not isinstance(error, InfrastructureError):
+                    raise
         return head, True
 
 

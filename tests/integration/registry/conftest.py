@@ -157,9 +157,9 @@ def made(tmp_path_factory) -> Place:
         Image.fromarray(picture[:180, :200]).save(folder / f"photos/{number}.png")
     pack(folder / "photos", folder / "shards")
     torch.manual_seed(0)
-    backbone = build_backbone("iptv2-tiny")
+    backbone = build_backbone("iptv2-nano")
     backbone.output.weight.data *= 0.02
-    info = write_backbone(folder / "backbone", backbone, "iptv2-tiny", {"run": "first"}, "2026-01-02T03:04:05+00:00")
+    info = write_backbone(folder / "backbone", backbone, "iptv2-nano", {"run": "first"}, "2026-01-02T03:04:05+00:00")
     return Place(folder, info)
 
 
