@@ -18,6 +18,8 @@ from ipt_platform.registry.pack import load_bias, read_pack
 from ipt_platform.restore.model import choose_device
 from ipt_platform.restore.tiles import restore_array
 
+pytestmark = pytest.mark.slow
+
 JOB = {
     "apiVersion": "ipt/v1",
     "kind": "finetune",

@@ -35,6 +35,8 @@ from ipt_platform.train.place import Place
 from ipt_platform.train.session import OpenStream, Session
 from ipt_platform.train.sharding import local
 
+pytestmark = pytest.mark.slow
+
 STEPS = 3
 CLIP = 1e-3
 
