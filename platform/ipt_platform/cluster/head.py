@@ -117,23 +117,32 @@ def start_head(cpus: float | None, gpus: int | None, port: int) -> tuple[Head, b
             shutil.rmtree(dead.folder, ignore_errors=True)
         token = folder / _TOKEN
         _write_private(token, secrets.token_hex(32))
-        slots = ((os.cpu_count() or 1) * 2 if cpus is None else cpus, gpus)
-        for left in reversed(range(TRIES)):
-            # Unix sockets below it must stay under 108 bytes, so the folder's path is short.
-            files = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            address = f"http://{_DASHBOARD}:{port or _free_port()}"
-            child = _start(files, token, address, *slots)
-            head = Head(address, process(child.pid), files, token)
-            try:
-                _wait(child, head)
-                known = {"address": address, "process": asdict(head.first), "folder": str(files)}
-                replace_file(folder / _NAME, json.dumps(known).encode())
-                break
-            except BaseException as error:
-                _end(head)
-                if not left or not isinstance(error, InfrastructureError):
-                    raise
-        return head, True
+        cpus = (os.cpu_count() or 1) * 2 if cpus is None else cpus
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(InfrastructureError):
+                return _started(folder, token, cpus, gpus, port), True
+        return _started(folder, token, cpus, gpus, port), True
+
+
+def _started(folder: Path, token: Path, cpus: float, gpus: int | None, port: int) -> Head:
+    """Start it once; what does not come up is ended.
+
+    Raises:
+        InfrastructureError: it does not start.
+    """
+    # Unix sockets below it must stay under 108 bytes, so the folder's path is short.
+    files = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    address = f"http://{_DASHBOARD}:{port or _free_port()}"
+    child = _start(files, token, address, cpus, gpus)
+    head = Head(address, process(child.pid), files, token)
+    try:
+        _wait(child, head)
+        known = {"address": address, "process": asdict(head.first), "folder": str(files)}
+        replace_file(folder / _NAME, json.dumps(known).encode())
+    except BaseException:
+        _end(head)
+        raise
+    return head
 
 
 def stop_head(force: bool = False) -> Head:
