@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -57,7 +58,8 @@ def test_a_ray_whose_token_is_gone_is_not_ended_without_force():
 @pytest.fixture
 def fails(tmp_path, monkeypatch):
     """Makes the first so many starts fail; gives the file with a line for each start."""
-    monkeypatch.setattr(tempfile, "tempdir", tempfile.mkdtemp(prefix="h"))  # short: Ray's sockets lie below it
+    short = tempfile.mkdtemp(prefix="h")  # Ray's sockets lie below it
+    monkeypatch.setattr(tempfile, "tempdir", short)
     starts, program = tmp_path / "starts", tmp_path / "python"
 
     def make(times: int) -> Path:
@@ -67,7 +69,8 @@ def fails(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "executable", str(program))
         return starts
 
-    return make
+    yield make
+    shutil.rmtree(short)
 
 
 def test_what_never_starts_is_told_in_its_own_words_and_leaves_nothing(fails):
