@@ -155,6 +155,8 @@ def test_an_output_is_never_replaced_and_leavings_of_the_own_run_are_taken_away(
     assert not outputs.has("a/c.png")
     assert outputs.names() == {"a/b.png", "a/.yours-0123abcd.tmp"}
     assert (own.exists(), other.exists()) == (False, True)
+    put(own)
+    outputs.tidy()
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"b.png", ".yours-0123abcd.tmp"}
 
 

@@ -59,6 +59,7 @@ def restore_all(
     attempt = run.new_attempt(leader)
     try:
         chosen = kept_models(run.models)
+        outputs = Outputs.of(job.output, run.id, base)
         tally = Tally(find_work(job, run.id, base), _found_at_first(run), began=clock())
         append_event(
             run,
@@ -70,9 +71,11 @@ def restore_all(
         )
         missing = any(tally.work.missing.values())
         with ray_of(_slots(job, tally.work)) if missing else nullcontext():
-            setup = _setup(job, run, attempt, base, chosen)
+            setup = _setup(job, run, attempt, outputs, chosen)
             done = restore_stream(setup, tally.work.missing, job.cluster) if missing else ()
             _follow(done, tally, run, attempt, clock)
+            _refuse_overtaken(run, attempt)
+            outputs.tidy()  # an actor that was lost may have been writing
             _finish(job, run, attempt, chosen, tally, clock)
     except IptError as error:
         with suppress(RefusedError), run.fence(attempt)():  # unless another attempt has taken the run over
@@ -175,12 +178,12 @@ def _slots(job: RestoreJob, work: Work) -> Slots:
     )
 
 
-def _setup(job: RestoreJob, run: RunDir, attempt: int, base: Path, chosen: dict[str, Chosen]) -> Setup:
+def _setup(job: RestoreJob, run: RunDir, attempt: int, outputs: Outputs, chosen: dict[str, Chosen]) -> Setup:
     return Setup(
         run=run.path.absolute(),
         storage=run.mirror.about.storage if run.mirror else None,
         attempt=attempt,
-        output=Outputs.of(job.output, run.id, base).output,
+        output=outputs.output,
         chosen=chosen,
         tile=job.tile,
         overlap=job.overlap,

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,8 @@ class Outputs:
 
     Args:
         output: folder or prefix.
-        run: the run's id, in the names of files that are being written; they are hidden, and taken away when the run goes on.
+        run: the run's id, in the names of files that are being written; they are hidden, and taken away when the run goes on
+            or finishes.
     """
 
     def __init__(self, output: AnyPath, run: str):
@@ -38,16 +40,23 @@ class Outputs:
         if isinstance(self.output, S3Path):
             below = f"{self.output.key}/" if self.output.key else ""
             return {path.key.removeprefix(below) for path, _ in s3().list(S3Path(self.output.bucket, below), deep=True)}
+        return {path.relative_to(self.output).as_posix() for path in self._files(self.output)}
+
+    def tidy(self) -> None:
+        """Remove what this run's killed processes were writing, in a folder; a store takes an object whole or not at all."""
+        if not isinstance(self.output, S3Path):
+            for _ in self._files(self.output):
+                pass
+
+    def _files(self, folder: Path) -> Iterator[Path]:
         leaving = re.compile(rf"\.{re.escape(self.run)}-[0-9a-f]{{8}}\.tmp")
-        found = set()
-        for parent, _, names in os.walk(self.output):
+        for parent, _, names in os.walk(folder):
             for name in names:
                 path = Path(parent, name)
                 if leaving.fullmatch(name):
                     path.unlink(missing_ok=True)
                 else:
-                    found.add(path.relative_to(self.output).as_posix())
-        return found
+                    yield path
 
     def has(self, name: str) -> bool:
         """Whether an output is there."""
