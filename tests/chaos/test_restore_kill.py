@@ -127,36 +127,32 @@ def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbe
     assert place.ray_folders() == []
 
 
-def test_an_actor_that_dies_too_often_fails_the_run_and_its_log_names_the_picture(place, undisturbed):
-    command = start(place, "often", cluster={"actors": 1, "cpus_per_actor": 0.5, "max_failures": 0})
-    command.until(lambda: len(there(place, "often")) >= 4, pause=0.01)
-    kill([process_of(command, "ray::MapWorker")])
+def test_a_run_whose_actor_died_too_often_and_that_was_stopped_goes_on(place, undisturbed):
+    alone = {"actors": 1, "cpus_per_actor": 0.5, "max_failures": 0}
+    run: RunDir = place.run("often")
 
-    assert command.wait() == 6, command.stderr
-
-    assert "an actor was lost more often than cluster.max_failures allows (0)" in command.stderr
-    run = place.run("often")
+    # an actor that dies once too often fails the run, and its log names the picture
+    first = start(place, "often", cluster=alone)
+    first.until(lambda: len(there(place, "often")) >= 4, pause=0.01)
+    kill([process_of(first, "ray::MapWorker")])
+    assert first.wait() == 6, first.stderr
+    assert "an actor was lost more often than cluster.max_failures allows (0)" in first.stderr
     (log,) = [path for name, path in run.log_files(1).items() if name.startswith("actor-")]
     assert "restoring " in log.read_text().splitlines()[-1] or "restored " in log.read_text().splitlines()[-1]
-    again = start(place, "often", cluster={"actors": 1, "cpus_per_actor": 0.5, "max_failures": 0})
-    assert again.wait() == 0, again.stderr
-    assert_done(place, "often", undisturbed, attempts=2)
 
-
-def test_ctrl_c_stops_with_the_words_how_to_go_on(place, undisturbed):
-    command = start(place, "halted")
-    run: RunDir = place.run("halted")
-    command.until(lambda: read_metrics(run) and len(there(place, "halted")) >= 5, pause=0.01)
-    command.interrupt()
-
-    assert command.wait() == 7, command.stderr
-
-    assert command.stdout == ""
-    assert "Traceback" not in command.stderr
-    assert command.stderr.splitlines()[-1] == ("stopped by Ctrl-C; go on with: ipt-platform submit halted.yaml --run halted")
+    # gone on with, and stopped as a person does
+    second = start(place, "often", cluster=alone)
+    second.until(lambda: read_metrics(run)[-1]["attempt"] == 2, pause=0.01)
+    second.interrupt()
+    assert second.wait() == 7, second.stderr
+    assert second.stdout == ""
+    assert "Traceback" not in second.stderr
+    assert second.stderr.splitlines()[-1] == "stopped by Ctrl-C; go on with: ipt-platform submit often.yaml --run often"
     assert [event["type"] for event in read_events(run)][-2:] == ["stop-requested", "cancelled"]
-    assert command.left() == []
+    assert second.left() == []
     assert place.ray_folders() == []
-    again = start(place, "halted")
-    assert again.wait() == 0, again.stderr
-    assert_done(place, "halted", undisturbed, attempts=2)
+
+    # gone on with to its end
+    third = start(place, "often", cluster=alone)
+    assert third.wait() == 0, third.stderr
+    assert_done(place, "often", undisturbed, attempts=3)

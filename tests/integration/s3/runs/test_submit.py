@@ -16,7 +16,7 @@ from ipt_platform.observe.storage import find_run
 
 pytestmark = pytest.mark.slow
 
-STEPS = 500  # so many that who asks for a stop, which takes a while on a busy machine, comes before the end
+STEPS = 300  # so many that who asks for a stop, which takes a while on a busy machine, comes before the end
 EVERY = 60
 SMALL = (
     "model.backbone=iptv2-nano",
