@@ -10,12 +10,14 @@ import pytest
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
+from ipt_platform.observe.status import run_status
+from tests.conftest import SHORT
 
 pytestmark = pytest.mark.slow
 
 LOCAL = "data.carrier=local"
 NEVER = "checkpoint.every=1000"
-HANG_SECONDS = 8
+HANG_SECONDS = 20  # a slow machine takes many of them for a first step
 
 
 def events(run: RunDir, kind: str) -> list[dict[str, Any]]:
@@ -46,6 +48,26 @@ def worker_of(command: Any) -> psutil.Process:
 
 def status_of(workplace: Any, run: str) -> dict[str, Any]:
     return json.loads(workplace.do("status", run, "--json").stdout)
+
+
+def test_a_ray_that_does_not_come_up_is_started_once_more(workplace):
+    small = ("model.backbone=iptv2-nano", "train.stages=[{steps: 4, patch: 32, images: 2}]", LOCAL)
+    command, run = workplace.submit("late", *small, wait=False), workplace.run("late")
+    found: list[psutil.Process] = []
+
+    def raylet() -> bool:
+        found.extend(each for each in command.process.children(recursive=True) if each.name() == "gcs_server")
+        return bool(found)
+
+    command.until(raylet, pause=SHORT)
+    found[0].kill()
+
+    assert command.wait() == 0, command.stderr
+
+    assert run_status(run).state == "finished"
+    assert "did not start on this machine: " in run.log_files(1)["driver"].read_text()
+    assert command.left() == []
+    assert workplace.ray_folders() == []
 
 
 def test_lost_workers_come_back_and_are_given_up_without_progress(workplace, as_if_undisturbed):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ipt_platform.cluster.head import TRIES, find_head, start_head, stop_head
+from ipt_platform.cluster.head import find_head, start_head, stop_head
+from ipt_platform.cluster.local import TRIES
 from ipt_platform.cluster.target import state_path
 from ipt_platform.errors import InfrastructureError, NotFoundError
 from ipt_platform.observe.process import process

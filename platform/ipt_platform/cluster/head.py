@@ -20,7 +20,7 @@ from pathlib import Path
 from ipt_platform.checkpoint.durable import replace_file
 from ipt_platform.cluster.driver import end_session
 from ipt_platform.cluster.jobs import Jobs
-from ipt_platform.cluster.local import ALONE, ENVIRONMENT, LOOPBACK
+from ipt_platform.cluster.local import ALONE, ENVIRONMENT, LOOPBACK, TRIES
 from ipt_platform.cluster.target import LOCAL, ClusterEntry, Target, state_path
 from ipt_platform.errors import InfrastructureError, NotFoundError, RefusedError
 from ipt_platform.observe.lock import locked
@@ -28,9 +28,6 @@ from ipt_platform.observe.process import Process, process
 
 PATIENCE = 180.0
 """Seconds for Ray to start."""
-
-TRIES = 2
-"""Of starting it: a port may be taken between looking and using it, and Ray gives a slow machine 30 seconds and no more."""
 
 _NAME = "cluster.json"
 _PREFIX = "ipt-head-"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray._private import ray_constants
 
@@ -15,6 +16,11 @@ from ipt_platform.cluster.folder import session_folder
 from ipt_platform.errors import InfrastructureError
 from ipt_platform.train.pace import NOTICE_SECONDS, POLL_SECONDS, START_SECONDS
 from ipt_platform.train.slots import Slots
+
+log = logging.getLogger(__name__)
+
+TRIES = 2
+"""Of starting a Ray: Ray gives a slow machine 30 seconds and no more, and a port may be taken between looking and using it."""
 
 LEAST_STORE_BYTES = 128 << 20
 """Of an embedded Ray's object store: for what Ray itself passes around."""
@@ -91,17 +97,32 @@ def _embedded(slots: Slots, folder: Path) -> dict[str, Any]:
 
 
 def _start(settings: dict[str, Any]) -> None:
-    """Connect to Ray.
+    """Connect to Ray; one of our own is tried again if it does not come up.
 
     Raises:
         InfrastructureError: it cannot be reached, or does not start.
     """
-    try:
-        ray.init(log_to_driver=False, logging_format=_FORMAT, **settings)
-    except Exception as error:  # Ray raises of every kind, bare ones too
-        address = os.environ.get("RAY_ADDRESS")
-        where = f"at RAY_ADDRESS={address} cannot be reached" if address else "did not start on this machine"
-        raise InfrastructureError(f"Ray {where}: {error}") from error
+    address = os.environ.get("RAY_ADDRESS")
+    where = f"at RAY_ADDRESS={address} cannot be reached" if address else "did not start on this machine"
+    for left in reversed(range(TRIES if settings else 1)):
+        before = _descendants()
+        try:
+            ray.init(log_to_driver=False, logging_format=_FORMAT, **settings)
+            return
+        except Exception as error:  # Ray raises of every kind, bare ones too
+            if not left:
+                raise InfrastructureError(f"Ray {where}: {error}") from error
+            log.warning("Ray %s: %s; trying again", where, error)
+        ray.shutdown()
+        # What came up of it Ray ends with this process, and not before.
+        for process in (processes := _descendants() - before):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes)
+
+
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 @contextlib.contextmanager
