@@ -69,7 +69,10 @@ class Alternating(Session):
 
 
 def main() -> None:
-    arguments = _parser().parse_args()
+    made = _parser()
+    arguments = made.parse_args()
+    if arguments.block < 2:  # the first report of a block is of steps of the block before
+        made.error("--block: expected at least 2, found 1")
     before = machine()
     steps = arguments.every * arguments.block * 2 * arguments.rounds
     with tempfile.TemporaryDirectory() as folder:
