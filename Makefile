@@ -21,7 +21,7 @@ MARK := $(VENV)/.installing
 
 # The constraints pin every package. They say torch==2.13.0 and not a range because pip then takes, on machines without a GPU,
 # the build without CUDA that is published under that version; a range would fetch another one, and gigabytes with it.
-# Python compiles what it imports when it does so first; compiling all 25,000 files at once takes longer than fetching them.
+# Python compiles what it imports when it does so first; compiling all 25,000 files at once would take a minute.
 INSTALL := -m pip install --no-compile --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
 
 .PHONY: help setup demo test test-slow check docs format clean FORCE

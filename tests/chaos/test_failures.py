@@ -55,11 +55,11 @@ def test_a_ray_that_does_not_come_up_is_started_once_more(workplace):
     command, run = workplace.submit("late", *small, wait=False), workplace.run("late")
     found: list[psutil.Process] = []
 
-    def raylet() -> bool:
+    def server() -> bool:
         found.extend(each for each in command.process.children(recursive=True) if each.name() == "gcs_server")
         return bool(found)
 
-    command.until(raylet, pause=SHORT)
+    command.until(server, pause=SHORT)
     found[0].kill()
 
     assert command.wait() == 0, command.stderr
