@@ -17,8 +17,7 @@ from ipt_platform.evaluate.triptych import triptych
 from ipt_platform.observe.storage import create
 from ipt_platform.web.app import create_app
 from ipt_platform.web.settings import Settings
-
-START = 60  # seconds after which a server is taken for one that will not start
+from tests.conftest import HANG
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def served(settings: Settings) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        end = time.monotonic() + START
+        end = time.monotonic() + HANG
         while not server.started:
             assert thread.is_alive()
             assert time.monotonic() < end

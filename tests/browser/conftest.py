@@ -23,6 +23,7 @@ from ipt_platform.tune.trials import suggest
 from ipt_platform.web.app import create_app
 from ipt_platform.web.serve import listen
 from ipt_platform.web.settings import Settings
+from tests.conftest import HANG
 from tests.integration.web.conftest import report, write_run
 from tests.registered import add, point
 from tests.searches import TRIALS
@@ -30,7 +31,6 @@ from tests.searches import TRIALS
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-SECONDS = 60
 """How long something is waited for that should happen at once; machines are slow at times."""
 
 
@@ -58,7 +58,7 @@ def serve() -> Iterator[Callable[[Settings], Served]]:
     yield start
     for server, thread, on in running:
         server.should_exit = True
-        thread.join(SECONDS)
+        thread.join(HANG)
         on.close()
 
 
@@ -79,7 +79,7 @@ class Tab:
     def __init__(self, context, url: str):
         self.context, self.url = context, url
         self.page = context.new_page()
-        self.page.set_default_timeout(1000 * SECONDS)
+        self.page.set_default_timeout(1000 * HANG)
         self.wrong: list[str] = []
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("console", lambda message: message.type == "error" and self.wrong.append(message.text))
@@ -92,7 +92,7 @@ class Tab:
 
     def until(self, expression: str) -> None:
         """Wait until an expression of JavaScript is true; Playwright's own way needs `eval`, which the page forbids."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + HANG
         while not self.page.evaluate(expression):
             assert time.monotonic() < end, f"never true: {expression}; {self.page.locator('main').inner_text()}"
             self.page.wait_for_timeout(50)

@@ -10,11 +10,10 @@ import psutil
 import pytest
 
 from ipt_platform.observe.status import run_status
+from tests.conftest import HANG
 from tests.processes import kill
 
 pytestmark = pytest.mark.slow
-
-HANG = 240
 
 
 @pytest.fixture(scope="module")

@@ -33,12 +33,12 @@ from ipt_platform.spec.job import TrainJob
 from ipt_platform.train.group import ALONE
 from ipt_platform.train.place import Place
 from ipt_platform.train.session import Session
+from tests.conftest import HANG
 from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"
-HANG = 600  # seconds after which what should happen is taken for hanging: a machine takes long when others are at work
 EVERY = 25
 MORE = 10
 """Steps that are waited for after each change."""

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 LOCAL = "data.carrier=local"
 NEVER = "checkpoint.every=1000"
-HANG_SECONDS = 20  # a slow machine takes many of them for a first step
+HANG_SECONDS = 30  # a slow machine takes many of them for a first step
 
 
 def events(run: RunDir, kind: str) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from tests.conftest import SHORT
 pytestmark = pytest.mark.slow
 
 STEPS = 60
-GRACE = 30  # seconds within which what belongs to an ended command must have ended by itself
+GRACE = 90  # seconds within which what belongs to an ended command must have ended by itself
 BASE = {
     "kind": "train",
     "model": {"backbone": "iptv2-nano", "bias": {"rank": 4}},

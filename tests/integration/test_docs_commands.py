@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command, draw_photograph
+from tests.conftest import HANG, Command, draw_photograph
 from tests.docs_blocks import ROOT, RUN, Block, blocks_of
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 600
 """Seconds after which the commands of a block are taken for hanging: some of them train."""
 
 
@@ -51,10 +50,10 @@ class Reader:
             text = re.sub(r"^(ipt-platform submit [^#\n]*)", rf"\1 {block.words} ", text, flags=re.MULTILINE)
         command = Command(self, len(self.commands), "-euo", "pipefail", "-c", text)
         self.commands.append(command)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + HANG
         while command.process.poll() is None:
             command.look()
-            assert time.monotonic() < end, f"{block} did not end within {PATIENCE} s:\n{block.text}\n{command.stderr}"
+            assert time.monotonic() < end, f"{block} did not end within {HANG} s:\n{block.text}\n{command.stderr}"
             time.sleep(0.1)
         return command
 

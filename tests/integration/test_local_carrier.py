@@ -19,6 +19,7 @@ from ipt_platform.data.pairs import BatchMaker, TaskDraw
 from ipt_platform.data.plan import Plan, Schedule, Stage
 from ipt_platform.data.reader import ShardSet
 from ipt_platform.errors import InfrastructureError
+from tests.conftest import HANG
 
 # Sizes grow and shrink at the boundaries, so slots are used for batches larger and smaller than the ones before.
 SCHEDULE = Schedule((Stage(9, patch=24, images=2), Stage(7, patch=64, images=6), Stage(8, patch=16, images=4)))
@@ -27,7 +28,6 @@ DRAWS = (
     TaskDraw("denoise", 2, build_degradation({"name": "gaussian-noise", "sigma": 25})),
     TaskDraw("deblur", 1, build_degradation({"name": "motion-blur"}), quantize=True),
 )
-GONE = 60  # seconds after which a process that should end is taken for staying
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,7 @@ def test_an_error_that_nobody_foresaw_comes_with_its_traceback(maker):
 TRAINER = """
 import os, pickle, sys
 from ipt_platform.data.carrier import local_stream
+from tests.conftest import HANG
 maker = pickle.loads(bytes.fromhex(sys.stdin.readline()))
 stream = local_stream(maker, 0, 24, processes=2, prefetch=2)
 next(stream)
@@ -138,5 +139,5 @@ def test_processes_end_when_the_trainer_is_killed(maker):
         os.kill(trainer.pid, signal.SIGKILL)
 
     assert len(crew) == 2
-    _, alive = psutil.wait_procs(crew, timeout=GONE)
+    _, alive = psutil.wait_procs(crew, timeout=HANG)
     assert alive == []

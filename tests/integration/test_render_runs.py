@@ -17,12 +17,12 @@ from ipt_platform.cluster.render.manifest import render_manifest
 from ipt_platform.cluster.render.options import JOB_FILE, KubeOptions, Mount
 from ipt_platform.observe.status import run_status
 from ipt_platform.spec.load import load_job
+from tests.conftest import HANG
 from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
 TOKEN = "made-up-token-of-a-test-0123456789abcdef"
-HANG = 180  # seconds
 TRIES = 5
 RAY = Path(sys.executable).with_name("ray")
 STAGES = "train.stages=[{steps: 4, patch: 48, images: 2}]"

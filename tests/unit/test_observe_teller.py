@@ -9,8 +9,7 @@ import pytest
 
 from ipt_platform.observe import teller as module
 from ipt_platform.observe.teller import OBSERVATIONS, LostError, Mailbox, Report, Teller, Voice
-
-HANG = 60
+from tests.conftest import HANG
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,7 @@ from ipt_platform.spec.members import Chain, MemberFile
 from ipt_platform.spec.source import Document
 from ipt_platform.tune.members import Crew, Outcome, Train, give_run
 from ipt_platform.tune.whole import Whole, attempt_at
-
-SOON = 30  # seconds after which what should happen is taken for hanging
+from tests.conftest import HANG
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def told(run: RunDir) -> list[tuple[str, str]]:
 def asked_to_stop(run: RunDir) -> None:
     """A training that goes on until somebody asks it to stop."""
     attempt = run.current_attempt()
-    for _ in range(SOON * 100):
+    for _ in range(HANG * 100):
         if reason := run.stop_requested(attempt):
             raise CancelledRunError(reason)
         threading.Event().wait(0.01)
@@ -140,7 +139,7 @@ def test_jobs_of_a_chain_go_one_after_another(run):
 def test_chains_go_beside_each_other_as_many_as_there_is_room_for(run):
     """Three at a time wait for each other: they would for ever if fewer were let in."""
     together = threading.Barrier(3)
-    trainer = Trainer(**{name: lambda run: (together.wait(SOON), None)[1] for name in "abcdef"})
+    trainer = Trainer(**{name: lambda run: (together.wait(HANG), None)[1] for name in "abcdef"})
 
     worked(run, trainer, chains_of(run, *"abcdef"), at_a_time=3)
 
@@ -224,7 +223,7 @@ def test_a_request_to_stop_is_passed_on_to_all_that_run_and_nothing_more_begins(
     both = threading.Barrier(2, action=lambda: (run.request_stop("stopped by Ctrl-C"), None)[1])
 
     def until_asked(own: RunDir) -> None:
-        both.wait(SOON)
+        both.wait(HANG)
         asked_to_stop(own)
 
     trainer = Trainer(a=until_asked, b=until_asked)

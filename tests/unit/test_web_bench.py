@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from ipt_platform.web.bench import Bench
+from tests.conftest import HANG
 
 WANTS = {"kind": "restore", "run": None, "task": "denoise"}
 PICTURE = bytes(1 << 20)
-HANG = 60
 
 
 def until(true: Callable[[], bool]) -> None:

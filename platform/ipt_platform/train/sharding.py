@@ -7,23 +7,27 @@ are small; every worker keeps them, and their gradients are averaged here.
 Nothing is cast before weights are sent: W + B1 B2 is made of float32, as without sharding, and autocast rounds the sum. A W
 that was rounded to bf16 first would swallow a bias that is smaller than its last bit.
 
+torch's own sharding is imported when it is used: that takes a second, for which workers that share nothing out need not wait.
+
 Source: torch 2.13, torch.distributed.fsdp.fully_shard.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from ipt_platform.model.bias import BiasedModel, TaskBias
 from ipt_platform.model.iptv2 import IPTV2, Down, FGBlock, Up
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 def shard(models: Sequence[BiasedModel], device: torch.device) -> None:
@@ -33,6 +37,9 @@ def shard(models: Sequence[BiasedModel], device: torch.device) -> None:
         models: whole, on the CPU; one block at a time goes to the device.
         device: where the shares will lie.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     if device.type == "cuda":
         torch.cuda.set_device(device)  # FSDP takes the current device
     # Views are given back by many modules of ours, and nothing is written into them, which is what FSDP warns of.
@@ -49,12 +56,18 @@ def shard(models: Sequence[BiasedModel], device: torch.device) -> None:
 
 def is_sharded(model: BiasedModel) -> bool:
     """Whether this worker has a share of the backbone only."""
-    return any(isinstance(weight, DTensor) for weight in model.backbone.parameters())
+    return any(is_share(weight) for weight in model.backbone.parameters())
+
+
+def is_share(value: object) -> "TypeGuard[DTensor]":
+    """Whether something is a tensor of which each worker has a share."""
+    made_by = sys.modules.get("torch.distributed.tensor")  # what nobody has imported has made none
+    return made_by is not None and isinstance(value, made_by.DTensor)
 
 
 def local(tensor: Tensor) -> Tensor:
     """What this worker has of a tensor; the memory is the tensor's own where no gradients are kept."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_share(tensor) else tensor
 
 
 class ShardedModel(nn.Module):

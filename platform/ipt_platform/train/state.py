@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ipt_platform.model.bias import BiasedModel
+from ipt_platform.train.optimizer import AdamW
 from ipt_platform.train.sharding import local
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -85,7 +86,7 @@ def _state(
 ) -> TrainState:
     for group in groups:
         group["peak_lr"] = group["lr"]
-    return TrainState(model, torch.optim.AdamW(groups, betas=betas, fused=True), average)
+    return TrainState(model, AdamW(groups, betas=betas, fused=True), average)
 
 
 def frozen_copy(module: Module) -> Module:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from ipt_platform.data.batch import Batch
 from ipt_platform.errors import NotFiniteError
 from ipt_platform.train.group import ALONE, Workers
-from ipt_platform.train.sharding import ShardedModel
+from ipt_platform.train.sharding import ShardedModel, is_share
 from ipt_platform.train.state import TrainState, update_average
 from ipt_platform.train.watch import watch_of
 
@@ -146,7 +145,7 @@ class Stepper:
     def _clip(self, group: dict) -> float:
         clip = self.settings.grad_clip if group["name"] == "weights" else self.settings.bias_grad_clip
         norm = nn.utils.get_total_norm([each.grad for each in group["params"] if each.grad is not None], foreach=True)
-        if isinstance(norm, DTensor):
+        if is_share(norm):
             norm = norm.full_tensor()  # of the gradient of which each worker has a share
         nn.utils.clip_grads_with_norm_(group["params"], clip or float("inf"), norm, foreach=True)
         return float(norm)

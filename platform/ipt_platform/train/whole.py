@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ipt_platform.checkpoint.files import Content
 from ipt_platform.model.bias import BiasedModel
 from ipt_platform.model.build import build_backbone
-from ipt_platform.train.sharding import is_sharded
+from ipt_platform.train.sharding import is_sharded, is_share
 
 
 def whole_files(files: Mapping[str, Content], keep: bool) -> dict[str, Content]:
@@ -50,14 +49,16 @@ def whole_model(model: BiasedModel, backbone: str) -> BiasedModel:
 
 def share_like(own: Tensor, value: Tensor) -> Tensor:
     """A whole tensor, or this worker's share of it where it has no more of `own` either."""
-    if not isinstance(own, DTensor):
+    if not is_share(own):
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     # every worker has read all of it: nothing needs to be sent
     return distribute_tensor(value, own.device_mesh, own.placements, src_data_rank=None)
 
 
 def _whole(value: Any, keep: bool) -> Any:
-    if not isinstance(value, DTensor):
+    if not is_share(value):
         return value
     with torch.no_grad():
         full = value.full_tensor()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ipt_platform.web.settings import Settings
+from tests.conftest import HANG
 from tests.pages import Drawn, draw_samples, served
 
 NAMES = ["set-denoise-one", "set-denoise-two"]
@@ -17,7 +18,6 @@ STEPS = [5, 10, 15, 20]
 PAGE = "/runs/first/pictures"
 ONE, TWO = NAMES
 MEASURED = 'ipt-comparer[data-measured="true"]'
-HANG = 180_000  # milliseconds after which something that should happen is taken for hanging
 AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
 
 
@@ -53,7 +53,7 @@ def visit(chromium, site) -> Iterator[Callable[..., "Seen"]]:
     def open_page(path: str, width: int = 1280, height: int = 860, wait: str = MEASURED, **more: Any) -> Seen:
         context = chromium.new_context(viewport={"width": width, "height": height}, **more)
         contexts.append(context)
-        context.set_default_timeout(HANG)
+        context.set_default_timeout(1000 * HANG)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -7,11 +7,10 @@ import pytest
 import requests
 
 from ipt_platform.web.settings import Settings
+from tests.conftest import HANG
 from tests.pages import decode, served
 
 pytestmark = pytest.mark.slow
-
-HANG = 180
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from ipt_platform.cluster.local import ALONE
 from ipt_platform.observe.events import read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
+from tests.conftest import HANG
 
 pytestmark = pytest.mark.slow
 
 NANO = ("model.backbone=iptv2-nano", "data.carrier=local")
 LONG = (*NANO, "train.stages=[{steps: 4000, patch: 48, images: 2}]", "evaluate.sets=[]")
-HANG = 400
 STEPS = 30  # of the job of a workplace
 OF_JOB = (("job", "tiny"),)
 STEPS_TOTAL = ("ipt_train_steps_total", OF_JOB)

@@ -18,10 +18,10 @@ import pytest
 import yaml
 
 from ipt_platform.observe.scrape import prometheus_config
+from tests.conftest import HANG
 
 HERE = Path(__file__).parent
 RULES = Path(__file__).parents[3] / "dashboards" / "prometheus" / "rules.yml"
-HANG = 180  # seconds after which what does not come is taken for lost
 
 
 @dataclass(frozen=True)

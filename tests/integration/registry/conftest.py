@@ -28,8 +28,8 @@ from ipt_platform.model.bias import TaskBias
 from ipt_platform.model.build import build_backbone
 from ipt_platform.registry.about import Facts, Lineage, OnBackbone
 from ipt_platform.registry.pack import write_pack
+from tests.conftest import HANG
 
-HANG = 120  # seconds after which a start is taken for hanging
 PASSWORD = "the-password-of-a-test"
 NUMBERS = itertools.count()
 

@@ -29,6 +29,7 @@ from ipt_platform.observe.checkpoints import newest_usable
 from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import find_run
 from ipt_platform.storage.multipart import upload
+from tests.conftest import HANG
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -39,7 +40,6 @@ pytestmark = [
 
 KEY_ID, SECRET = "ACCESSKEYOFATEST", "the-secret-key-of-a-test-that-signs"
 PART = 5 << 20
-HANG = 120  # seconds after which a start is taken for hanging
 STARTS = 5  # of each process: a disk whose first words the monitor does not yet understand gives up
 CONF = """
 [global]

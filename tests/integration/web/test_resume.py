@@ -14,11 +14,10 @@ from ipt_platform.observe.events import append_event, read_events
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.observe.storage import create
+from tests.conftest import HANG
 from tests.integration.web.conftest import post
 
 pytestmark = pytest.mark.slow
-
-PATIENCE = 180
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def measured(checkpoint: Path) -> None:
 def test_a_run_that_failed_goes_on(client, lost):
     assert post(client, "/runs/lost/resume").status_code == 303
 
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + HANG
     while (status := run_status(lost)).state != "finished":
         assert status.state != "interrupted" or status.attempt < 2, [path.read_text() for path in lost.log_files(2).values()]
         assert time.monotonic() < end, (status, [path.read_text() for path in lost.log_files(2).values()])

@@ -18,10 +18,9 @@ from ipt_platform.restore.run import apply_steps
 from ipt_platform.restore.sources import Sources
 from ipt_platform.web.bench import Bench
 from ipt_platform.web.settings import Settings
+from tests.conftest import HANG
 from tests.integration.web.conftest import HTML, client_of, proof_of, write_commit, write_run
 from tests.pages import served
-
-HANG = 180
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ import pytest
 from ipt_platform.checkpoint.manifest import verify
 from ipt_platform.errors import FailureClass, NoRoomError, UsageError
 from ipt_platform.observe.events import read_events
+from tests.conftest import HANG
 from tests.integration.s3.runs.trainings import job, train, types, weights, with_turns
 
 pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.slow]
-
-HANG = 60
 
 
 def refuse(store, fault: str, seconds: float | None = None) -> Callable[[], None]:
