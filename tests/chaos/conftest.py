@@ -14,7 +14,7 @@ STEPS = 30  # of the job of `workplace`
 @pytest.fixture(scope="session")
 def as_if_undisturbed(workplace, weights) -> Callable[[RunDir, int], None]:
     """Asserts that a run finished in so many attempts, with every bit of the state of one that nobody disturbed."""
-    command = workplace.submit("undisturbed")
+    command = workplace.submit("undisturbed", "data.carrier=ray")
     assert command.process.returncode == 0, command.stderr
     want = weights(workplace.run("undisturbed"), STEPS)
 

@@ -37,7 +37,7 @@ def of_session(number: int) -> list[psutil.Process]:
 def test_what_a_cluster_has_not_begun_is_taken_back(workplace, up):
     """An evaluation wants a CPU slot for itself; where all are taken it waits."""
     long = workplace.run("in-the-way")
-    changes = ("cluster.cpus_per_worker=4", "data.carrier=local", "train.stages=[{steps: 9000, patch: 48, images: 2}]")
+    changes = ("cluster.cpus_per_worker=4", "train.stages=[{steps: 9000, patch: 48, images: 2}]")
     assert workplace.submit(long.id, *changes, "--cluster=local", "--detach").process.returncode == 0
     end = time.monotonic() + HANG
     while run_status(long).step == 0:
@@ -74,7 +74,7 @@ def running(workplace) -> list[str]:
 
 def test_a_head_that_is_killed_is_replaced_and_the_run_goes_on_bit_for_bit(workplace, up, as_if_undisturbed):
     run = workplace.run("headless")
-    command = workplace.submit(run.id, "--cluster=local", "--detach")
+    command = workplace.submit(run.id, "data.carrier=ray", "--cluster=local", "--detach")
     assert command.process.returncode == 0, command.stderr
     end = time.monotonic() + HANG
     while run_status(run).checkpoint is None:

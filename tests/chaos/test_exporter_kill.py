@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 STEPS = 60  # that are compared
 CHANGES = (
     "train.schedule.final_lr_ratio=1",  # so that a step does not depend on how many follow
-    "data.carrier=local",
     "evaluate.every=30",
     f"checkpoint.every={STEPS}",
     "checkpoint.keep=1000",

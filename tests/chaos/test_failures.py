@@ -15,7 +15,6 @@ from tests.conftest import SHORT
 
 pytestmark = pytest.mark.slow
 
-LOCAL = "data.carrier=local"
 NEVER = "checkpoint.every=1000"
 HANG_SECONDS = 30  # a slow machine takes many of them for a first step
 
@@ -51,8 +50,8 @@ def status_of(workplace: Any, run: str) -> dict[str, Any]:
 
 
 def test_a_ray_that_does_not_come_up_is_started_once_more(workplace):
-    small = ("model.backbone=iptv2-nano", "train.stages=[{steps: 4, patch: 32, images: 2}]", LOCAL)
-    command, run = workplace.submit("late", *small, wait=False), workplace.run("late")
+    small = "train.stages=[{steps: 4, patch: 32, images: 2}]"
+    command, run = workplace.submit("second-start", small, wait=False), workplace.run("second-start")
     found: list[psutil.Process] = []
 
     def server() -> bool:
@@ -71,7 +70,7 @@ def test_a_ray_that_does_not_come_up_is_started_once_more(workplace):
 
 
 def test_lost_workers_come_back_and_are_given_up_without_progress(workplace, as_if_undisturbed):
-    changes = ["cluster.max_failures=1", NEVER, LOCAL]
+    changes = ["cluster.max_failures=1", NEVER]
     command, run = workplace.submit("budget", *changes, wait=False), workplace.run("budget")
     for attempt in (1, 2):
         command.until(lambda at=attempt: last_step(run, at) >= 2)
@@ -97,7 +96,7 @@ def test_lost_workers_come_back_and_are_given_up_without_progress(workplace, as_
 
 
 def test_training_that_stands_still_is_found_and_goes_on(workplace, as_if_undisturbed):
-    command = workplace.submit("stands-still", f"cluster.hang_seconds={HANG_SECONDS}", LOCAL, wait=False)
+    command = workplace.submit("stands-still", f"cluster.hang_seconds={HANG_SECONDS}", wait=False)
     run = workplace.run("stands-still")
     command.until(lambda: last_step(run) >= 4)
     worker_of(command).send_signal(signal.SIGSTOP)
@@ -112,7 +111,7 @@ def test_training_that_stands_still_is_found_and_goes_on(workplace, as_if_undist
 
 
 def test_a_worker_that_the_kernel_kills_for_memory_is_not_tried_again(workplace, memory_group):
-    command, run = workplace.submit("memory", LOCAL, wait=False), workplace.run("memory")
+    command, run = workplace.submit("memory", wait=False), workplace.run("memory")
     command.until(lambda: last_step(run) >= 2)
     (memory_group(1 << 20) / "cgroup.procs").write_text(str(worker_of(command).pid))
 

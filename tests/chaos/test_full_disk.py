@@ -9,12 +9,12 @@ from ipt_platform.observe.rundir import RunDir
 
 pytestmark = pytest.mark.slow
 
-SUBMIT = "ipt-platform submit job.yaml --run full --set storage=small --set data.carrier=local"
+SUBMIT = "ipt-platform submit job.yaml --run full --set storage=small"
 
 # One checkpoint fits, a second one beside it does not.
 SCRIPT = f"""
 mkdir small
-mount -t tmpfs -o size=14m tmpfs small
+mount -t tmpfs -o size=2000k tmpfs small
 set +e
 {SUBMIT} 2> first.err
 echo $? > first.code

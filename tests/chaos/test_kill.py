@@ -15,8 +15,6 @@ from tests.processes import kill
 
 pytestmark = pytest.mark.slow
 
-LOCAL = "data.carrier=local"  # spares the time that Ray Data takes to start; the batches are the same
-
 
 def events(run: RunDir, kind: str) -> list[dict]:
     return [event for event in read_events(run) if event["type"] == kind]
@@ -49,7 +47,7 @@ def half_written(run: RunDir) -> list[str]:
 
 
 def test_a_worker_killed_while_it_writes_a_checkpoint_is_replaced(workplace, as_if_undisturbed):
-    command = workplace.submit("checkpoint", "checkpoint.every=1", LOCAL, wait=False)
+    command = workplace.submit("checkpoint", "checkpoint.every=1", wait=False)
     run = workplace.run("checkpoint")
     kills, torn = 0, []
     while not torn and kills < 3:
@@ -72,7 +70,7 @@ def test_a_worker_killed_while_it_writes_a_checkpoint_is_replaced(workplace, as_
 
 
 def test_after_the_command_is_killed_the_same_submission_goes_on_at_once(workplace, as_if_undisturbed):
-    changes = ("checkpoint.every=1", LOCAL)
+    changes = ("checkpoint.every=1",)
     first, run = workplace.submit("killed", *changes, wait=False), workplace.run("killed")
     first.until(lambda: last_step(run) >= 3 and half_written(run), pause=SHORT)
     kill([first.process])
@@ -99,7 +97,7 @@ FAILURES = {
 def test_when_ray_or_its_driver_dies_the_command_says_so_and_the_run_can_go_on(workplace, as_if_undisturbed):
     run = workplace.run("ray")
     for number, (name, message) in enumerate(FAILURES.items(), 1):
-        command = workplace.submit("ray", "checkpoint.every=1", LOCAL, wait=False)
+        command = workplace.submit("ray", "checkpoint.every=1", wait=False)
         command.until(lambda at=number: last_step(run, at) > 0)
         kill([process_of(command, name)])
 
@@ -108,7 +106,7 @@ def test_when_ray_or_its_driver_dies_the_command_says_so_and_the_run_can_go_on(w
         assert command.left() == []
         *_, error = command.stderr.splitlines()
         assert error.startswith(f"error: {message}"), name
-        assert error.endswith("; go on with: ipt-platform submit job.yaml --run ray --set checkpoint.every=1 --set " + LOCAL)
+        assert error.endswith("; go on with: ipt-platform submit job.yaml --run ray --set checkpoint.every=1")
         assert "Traceback" not in command.stderr
         assert command.stdout == ""
         # A worker that does not know yet that its controller is gone may commit what it has.
@@ -119,7 +117,7 @@ def test_when_ray_or_its_driver_dies_the_command_says_so_and_the_run_can_go_on(w
         assert json.loads(workplace.do("status", "ray", "--json").stdout)["state"] == "failed"
         assert workplace.ray_folders() == []
 
-    command = workplace.submit("ray", "checkpoint.every=1", LOCAL)
+    command = workplace.submit("ray", "checkpoint.every=1")
 
     assert command.process.returncode == 0, command.stderr
     as_if_undisturbed(run, attempts=len(FAILURES) + 1)

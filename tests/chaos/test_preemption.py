@@ -128,9 +128,9 @@ def last_step(run: RunDir) -> int:
 
 def test_with_notice_training_moves_to_another_machine_and_loses_no_step(workplace, cluster):
     steps = 120  # enough that training is under way when the notice comes
-    changes = ["data.carrier=local", f"train.stages.1.steps={steps - 6}", "cluster.max_failures=0", "checkpoint.every=1000"]
+    changes = [f"train.stages.1.steps={steps - 6}", "cluster.max_failures=0", "checkpoint.every=1000"]
     command, run = workplace.submit("moves", *changes, wait=False), workplace.run("moves")
-    cluster.drain_node_of_worker(60, when=lambda: command.until(lambda: last_step(run) >= 5))
+    cluster.drain_node_of_worker(300, when=lambda: command.until(lambda: last_step(run) >= 5))
 
     assert command.wait() == 0, command.stderr
 

@@ -17,7 +17,6 @@ from ipt_platform.observe.status import run_status
 pytestmark = pytest.mark.slow
 
 STEPS = 30
-LOCAL = "data.carrier=local"
 
 
 def kinds(run: RunDir) -> list[str]:
@@ -57,7 +56,7 @@ def test_before_ray_starts(workplace, number, name):
 
 
 def test_between_the_start_of_ray_and_that_of_training(workplace):
-    command, run = workplace.submit("starting", LOCAL, wait=False), workplace.run("starting")
+    command, run = workplace.submit("starting", wait=False), workplace.run("starting")
     command.until(lambda: driver_says(run, "Started a local Ray instance"))
     assert run.current_attempt() == 0
 
@@ -69,7 +68,7 @@ def test_between_the_start_of_ray_and_that_of_training(workplace):
 
 def test_a_second_signal_ends_at_once_and_loses_nothing_that_was_committed(workplace, as_if_undisturbed):
     """Training asks whether to stop when it logs; this one logs at its end, so that the first signal cannot be enough."""
-    changes = (f"train.log_every={STEPS}", "checkpoint.every=1", LOCAL)
+    changes = (f"train.log_every={STEPS}", "checkpoint.every=1")
     command, run = workplace.submit("twice", *changes, wait=False), workplace.run("twice")
     command.until(lambda: kinds(run).count("checkpoint") >= 2)
     command.interrupt()
@@ -93,7 +92,7 @@ def test_during_the_final_evaluation(workplace, as_if_undisturbed):
     folder.mkdir()
     for number in range(300):
         Image.effect_noise((64, 64), 40).convert("RGB").save(folder / f"{number:03}.png")
-    changes = ("evaluate.sets=[many]", LOCAL)
+    changes = ("evaluate.sets=[many]",)
     command, run = workplace.submit("late", *changes, wait=False), workplace.run("late")
     command.until(lambda: any(line["step"] == STEPS for line in read_metrics(run)))
     assert kinds(run)[-1] != "evaluated"

@@ -39,7 +39,7 @@ JOB = {
 @pytest.fixture(scope="module")
 def general(workplace) -> RunDir:
     stages = "train.stages=[{steps: 3, patch: 48, images: 2}]"
-    done = workplace.submit("general", "model.backbone=iptv2-nano", stages, "evaluate.sets=[]", "data.carrier=local")
+    done = workplace.submit("general", stages, "evaluate.sets=[]")
     assert done.process.returncode == 0, done.stderr
     (workplace.folder / "finetune.yaml").write_text(yaml.safe_dump(JOB, sort_keys=False))
     return workplace.run("general")

@@ -15,7 +15,7 @@ from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 
 STEPS = 30
-STRAIGHT = ("straight", "model.backbone=iptv2-nano")
+STRAIGHT = ("straight", "data.carrier=ray")
 REPORT = {"protocol", "sets", "parameters", "steps", "seconds", "images_per_second", "data_wait_share", "samples"}
 OWN_LINE = re.compile(rf"run [a-z0-9-]+ in |({'|'.join(EVENT_TYPES)})\b")
 

@@ -19,7 +19,7 @@ from ipt_platform.train.slots import Slots
 
 log = logging.getLogger(__name__)
 
-TRIES = 2
+TRIES = 3
 """Of starting a Ray: Ray gives a slow machine 30 seconds and no more, and a port may be taken between looking and using it."""
 
 LEAST_STORE_BYTES = 128 << 20

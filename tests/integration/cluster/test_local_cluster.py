@@ -23,8 +23,7 @@ from tests.conftest import HANG
 
 pytestmark = pytest.mark.slow
 
-NANO = ("model.backbone=iptv2-nano", "data.carrier=local")
-LONG = (*NANO, "train.stages=[{steps: 4000, patch: 48, images: 2}]", "evaluate.sets=[]")
+LONG = ("train.stages=[{steps: 4000, patch: 48, images: 2}]", "evaluate.sets=[]")
 STEPS = 30  # of the job of a workplace
 OF_JOB = (("job", "tiny"),)
 STEPS_TOTAL = ("ipt_train_steps_total", OF_JOB)
@@ -46,7 +45,7 @@ def submissions(workplace) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def followed(workplace, local):
     """A job that was submitted to the cluster and followed to its end."""
-    return workplace.submit("followed", *NANO, "--cluster=local")
+    return workplace.submit("followed", "--cluster=local")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +81,7 @@ def test_the_cluster_knows_whose_it_was(followed, workplace):
 
 def test_a_finished_run_is_only_reported(followed, workplace):
     before = len(submissions(workplace))
-    again = workplace.submit("followed", *NANO, "--cluster=local")
+    again = workplace.submit("followed", "--cluster=local")
 
     assert again.process.returncode == 0, again.stderr
     assert "steps in" in again.stdout
@@ -101,7 +100,7 @@ def left(followed, workplace, targets):
     # the last word of the first one may come a moment after its end
     until(lambda: scrape(targets).get(STEPS_TOTAL, 0) >= STEPS, "the first run is counted")
     before = json.loads(targets.read_text())
-    command, run = workplace.submit("left", *NANO, "--cluster=local", wait=False), workplace.run("left")
+    command, run = workplace.submit("left", "--cluster=local", wait=False), workplace.run("left")
     command.until(lambda: run.submission.is_file())
     command.process.send_signal(signal.SIGTERM)
     command.wait()
@@ -186,7 +185,7 @@ def test_the_token_is_in_nothing_that_is_kept_or_told(followed, workplace, local
 
 
 def test_it_goes_on_when_whoever_submitted_it_is_gone(workplace, local):
-    command = workplace.submit("alone", *NANO, "--cluster=local", wait=False)
+    command = workplace.submit("alone", "--cluster=local", wait=False)
     run = workplace.run("alone")
     command.until(lambda: trains(run) or run_status(run).state == "finished")
     command.process.kill()
@@ -269,7 +268,7 @@ def test_a_cluster_that_is_not_there_is_told(workplace):
         free.bind(("127.0.0.1", 0))
         gone = f'[clusters.gone]\naddress = "http://127.0.0.1:{free.getsockname()[1]}"\n'
         with workplace.configured(gone):
-            command = workplace.submit("nowhere", *NANO, "--cluster=gone")
+            command = workplace.submit("nowhere", "--cluster=gone")
             looked = workplace.do("doctor", "--cluster=gone")
 
     assert command.process.returncode == 6

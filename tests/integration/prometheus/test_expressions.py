@@ -113,9 +113,7 @@ def test_a_training_gives_data_to_all_expressions_that_ask_for_what_it_tells(pro
     by_expr = {plain(expr): name for name, expr in asked()}
     told = {expr for expr in by_expr if tells(expr)}
     long = (
-        "model.backbone=iptv2-nano",
         "train.stages=[{steps: 100000, patch: 48, images: 2}]",
-        "data.carrier=local",
         "evaluate.every=4",
         "checkpoint.every=2",
     )

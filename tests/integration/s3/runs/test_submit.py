@@ -19,7 +19,6 @@ pytestmark = pytest.mark.slow
 STEPS = 300  # so many that who asks for a stop, which takes a while on a busy machine, comes before the end
 EVERY = 60
 SMALL = (
-    "model.backbone=iptv2-nano",
     f"train.stages=[{{steps: {STEPS}, patch: 32, images: 2}}]",
     "train.log_every=5",
     f"checkpoint.every={EVERY}",
