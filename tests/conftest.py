@@ -37,7 +37,7 @@ settings.register_profile("ipt", deadline=None)
 settings.load_profile("ipt")
 
 SHORT = 0.003  # seconds between two looks at what lasts for moments
-GLANCE = 0.25  # seconds between two looks at all processes
+GLANCE = 0.5  # seconds between two looks at all processes
 HANG = 600  # seconds after which what should happen is taken for hanging; a machine takes long when others are at work
 
 
