@@ -17,7 +17,7 @@ from ipt_platform.observe.grafana.model import ANNOTATIONS
 from ipt_platform.observe.listen import Listen
 from ipt_platform.observe.scraped import serving
 from ipt_platform.observe.teller import Report
-from tests.integration.prometheus.conftest import HANG
+from tests.conftest import HANG
 from tests.promql import operands, selectors
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from ipt_platform.web.fleet import _node
 from ipt_platform.web.settings import Settings
 from tests.integration.web.conftest import HTML, client_of, write_run
-from tests.pages import START
+from tests.conftest import HANG
 
 SINCE = "2026-11-26T10:00:00Z"
 LOW = {"alertname": "DiskLow", "severity": "warning", "instance": "a<b>"}
@@ -53,7 +53,7 @@ def shown(url: str, storage) -> str:
     """The first page, once Prometheus was asked."""
     client = client_of(Settings(str(storage), prometheus=url))
     fleet = client.app.state.services.fleet
-    end = time.monotonic() + START
+    end = time.monotonic() + HANG
     while fleet.alerts() == (None, ""):
         assert time.monotonic() < end
     return client.get("/", headers=HTML).text
