@@ -11,8 +11,8 @@ import pytest
 
 from ipt_platform.web.fleet import _node
 from ipt_platform.web.settings import Settings
-from tests.integration.web.conftest import HTML, client_of, write_run
 from tests.conftest import HANG
+from tests.integration.web.conftest import HTML, client_of, write_run
 
 SINCE = "2026-11-26T10:00:00Z"
 LOW = {"alertname": "DiskLow", "severity": "warning", "instance": "a<b>"}
