@@ -39,9 +39,12 @@ demo: $(STAMP) ## train on the sample photographs for a few minutes, and show wh
 test: $(STAMP) ## all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile $(TEST_ARGS)
 
+# The files that have slow tests: to read all the others would take a minute.
+SLOW = $(shell grep -rl 'mark\.slow' tests --include='test_*.py')
+
 # In two processes too, as tests/conftest.py shares them out: those that depend on speed in one of them.
 test-slow: $(STAMP) ## the slow tests: kills, restarts, long runs
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadscope $(TEST_ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadscope $(or $(TEST_ARGS),$(SLOW))
 
 check: $(STAMP) ## format, lint and types
 	@$(BIN)/python -m ruff format --check .

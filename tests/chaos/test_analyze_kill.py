@@ -30,7 +30,7 @@ COMPARISON = {
         "model": {"backbone": "iptv2-nano", "bias": {"rank": 2}},
         "tasks": ["denoise", "jpeg"],
         "data": {"shards": "shards/*.tar", "carrier": "local"},
-        "train": {"stages": [{"steps": STEPS, "patch": 48, "images": 2}], "log_every": 1, "samples": 0, "ema": 0.9},
+        "train": {"stages": [{"steps": STEPS, "patch": 32, "images": 2}], "log_every": 1, "samples": 0, "ema": 0.9},
         "evaluate": {"sets": ["test"]},
         "checkpoint": {"every": 5, "keep": 100},
         "cluster": {"cpus_per_worker": 0.5},

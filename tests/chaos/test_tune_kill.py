@@ -29,7 +29,7 @@ BASE = {
     "model": {"backbone": "iptv2-nano", "bias": {"rank": 4}},
     "tasks": ["denoise", "deblur"],
     "data": {"shards": "shards/*.tar", "carrier": "local"},
-    "train": {"stages": [{"steps": STEPS, "patch": 48, "images": 2}], "log_every": 1, "samples": 0},
+    "train": {"stages": [{"steps": STEPS, "patch": 32, "images": 2}], "log_every": 1, "samples": 0},
     "evaluate": {"every": 20, "sets": ["test"]},
     "checkpoint": {"every": 5, "keep": 100},
     "cluster": {"cpus_per_worker": 0.5},
