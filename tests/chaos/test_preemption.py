@@ -130,7 +130,7 @@ def test_with_notice_training_moves_to_another_machine_and_loses_no_step(workpla
     steps = 120  # enough that training is under way when the notice comes
     changes = [f"train.stages.1.steps={steps - 6}", "cluster.max_failures=0", "checkpoint.every=1000"]
     command, run = workplace.submit("moves", *changes, wait=False), workplace.run("moves")
-    cluster.drain_node_of_worker(300, when=lambda: command.until(lambda: last_step(run) >= 5))
+    cluster.drain_node_of_worker(120, when=lambda: command.until(lambda: last_step(run) >= 5))
 
     assert command.wait() == 0, command.stderr
 
