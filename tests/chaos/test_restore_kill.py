@@ -101,7 +101,7 @@ def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undis
     lost = [event for event in read_events(run) if event["type"] == "worker-lost"]
     assert len(lost) >= 1
     assert all("was lost, and has been started again" in event["reason"] for event in lost)
-    assert command.left(grace=20) == []
+    assert command.left(grace=90) == []
 
 
 def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed):
@@ -123,7 +123,7 @@ def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbe
     assert_done(place, "driver", undisturbed, attempts=2)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert [event["found"] for event in read_events(place.run("driver")) if event["type"] == "resumed"] == [len(before)]
-    assert command.left() == again.left(grace=20) == []
+    assert command.left() == again.left(grace=90) == []
     assert place.ray_folders() == []
 
 
