@@ -37,6 +37,7 @@ from tests.processes import kill
 settings.register_profile("ipt", deadline=None)
 settings.load_profile("ipt")
 
+GRACE = 90  # seconds within which what belongs to an ended command must have ended by itself
 SHORT = 0.003  # seconds between two looks at what lasts for moments
 GLANCE = 0.5  # seconds between two looks at all processes
 HANG = 600  # seconds after which what should happen is taken for hanging; a machine takes long when others are at work

@@ -15,6 +15,7 @@ from ipt_platform.observe.events import read_events
 from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
+from tests.conftest import GRACE
 from tests.processes import kill
 
 pytestmark = pytest.mark.slow
@@ -101,7 +102,7 @@ def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undis
     lost = [event for event in read_events(run) if event["type"] == "worker-lost"]
     assert len(lost) >= 1
     assert all("was lost, and has been started again" in event["reason"] for event in lost)
-    assert command.left(grace=90) == []
+    assert command.left(grace=GRACE) == []
 
 
 def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed):
@@ -123,7 +124,7 @@ def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbe
     assert_done(place, "driver", undisturbed, attempts=2)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert [event["found"] for event in read_events(place.run("driver")) if event["type"] == "resumed"] == [len(before)]
-    assert command.left() == again.left(grace=90) == []
+    assert command.left() == again.left(grace=GRACE) == []
     assert place.ray_folders() == []
 
 

@@ -18,12 +18,11 @@ from ipt_platform.observe.metrics_log import read_metrics
 from ipt_platform.observe.rundir import RunDir
 from ipt_platform.observe.status import run_status
 from ipt_platform.spec.load import load_job
-from tests.conftest import SHORT
+from tests.conftest import GRACE, SHORT
 
 pytestmark = pytest.mark.slow
 
 STEPS = 60
-GRACE = 90  # seconds within which what belongs to an ended command must have ended by itself
 BASE = {
     "kind": "train",
     "model": {"backbone": "iptv2-nano", "bias": {"rank": 4}},
