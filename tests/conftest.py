@@ -1,7 +1,6 @@
 """What more than one test file uses."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -9,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +88,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give way to those that depend on how fast something is."""
     if item.get_closest_marker("slow") and not item.nodeid.startswith(ALONE) and "PYTEST_XDIST_WORKER" in os.environ:
         os.nice(max(0, GIVES_WAY - os.nice(0)))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
-    """One job at a time: with its Ray it is a dozen processes, and two at once take longer than one after the other."""
-    if "workplace" not in getattr(item, "fixturenames", ()):
-        return (yield)
-    with Path(__file__).open() as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        return (yield)
 
 
 # Jobs as people run them: `ipt-platform` as a process, with a Ray of its own
