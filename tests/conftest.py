@@ -147,6 +147,19 @@ class Command:
         if self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE:
             self.seen.update(self.process.children(recursive=True))
 
+    def process_of(self, words: str) -> psutil.Process:
+        """A process of it whose command line holds these words."""
+        self.look()
+        for each in filter(_lives, self.seen):
+            with contextlib.suppress(psutil.Error):
+                if words in " ".join(each.cmdline()):
+                    return each
+        raise AssertionError(f"no process {words}:\n{self.stderr}")
+
+    def worker(self) -> psutil.Process:
+        """The process that trains."""
+        return self.process_of("ray::RayTrainWorker")
+
     def until(self, true: Callable[[], Any], pause: float = 0.05) -> Any:
         """Wait for something to become true while the command runs; returns what it became."""
         end = time.monotonic() + HANG

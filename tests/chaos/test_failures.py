@@ -27,24 +27,6 @@ def last_step(run: RunDir, attempt: int = 1) -> int:
     return max((line["step"] for line in read_metrics(run) if line["attempt"] == attempt), default=0)
 
 
-def processes(command: Any, words: str) -> list[psutil.Process]:
-    """The processes of a command whose command line holds these words."""
-
-    def line(process: psutil.Process) -> str:
-        try:
-            return " ".join(process.cmdline())
-        except psutil.Error:
-            return ""
-
-    command.look()
-    return [each for each in command.seen if each.is_running() and words in line(each)]
-
-
-def worker_of(command: Any) -> psutil.Process:
-    (worker,) = processes(command, "ray::RayTrainWorker")
-    return worker
-
-
 def status_of(workplace: Any, run: str) -> dict[str, Any]:
     return json.loads(workplace.do("status", run, "--json").stdout)
 
@@ -74,7 +56,7 @@ def test_lost_workers_come_back_and_are_given_up_without_progress(workplace, as_
     command, run = workplace.submit("budget", *changes, wait=False), workplace.run("budget")
     for attempt in (1, 2):
         command.until(lambda at=attempt: last_step(run, at) >= 2)
-        worker_of(command).send_signal(signal.SIGKILL)
+        command.worker().send_signal(signal.SIGKILL)
 
     assert command.wait() == 6, command.stderr
 
@@ -99,7 +81,7 @@ def test_training_that_stands_still_is_found_and_goes_on(workplace, as_if_undist
     command = workplace.submit("stands-still", f"cluster.hang_seconds={HANG_SECONDS}", wait=False)
     run = workplace.run("stands-still")
     command.until(lambda: last_step(run) >= 4)
-    worker_of(command).send_signal(signal.SIGSTOP)
+    command.worker().send_signal(signal.SIGSTOP)
 
     assert command.wait() == 0, command.stderr
 
@@ -113,7 +95,7 @@ def test_training_that_stands_still_is_found_and_goes_on(workplace, as_if_undist
 def test_a_worker_that_the_kernel_kills_for_memory_is_not_tried_again(workplace, memory_group):
     command, run = workplace.submit("memory", wait=False), workplace.run("memory")
     command.until(lambda: last_step(run) >= 2)
-    (memory_group(1 << 20) / "cgroup.procs").write_text(str(worker_of(command).pid))
+    (memory_group(1 << 20) / "cgroup.procs").write_text(str(command.worker().pid))
 
     assert command.wait() == 8, command.stderr
 

@@ -2,9 +2,7 @@
 
 import json
 import re
-from typing import Any
 
-import psutil
 import pytest
 
 from ipt_platform.observe.events import read_events
@@ -24,20 +22,6 @@ def last_step(run: RunDir, attempt: int = 1) -> int:
     return max((line["step"] for line in read_metrics(run) if line["attempt"] == attempt), default=0)
 
 
-def process_of(command: Any, name: str) -> psutil.Process:
-    """The one process of a command whose command line holds these words."""
-    command.look()
-    (found,) = [each for each in command.seen if each.is_running() and name in words_of(each)]
-    return found
-
-
-def words_of(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
 def half_written(run: RunDir) -> list[str]:
     """Checkpoints that somebody writes at this moment."""
     try:
@@ -53,7 +37,7 @@ def test_a_worker_killed_while_it_writes_a_checkpoint_is_replaced(workplace, as_
     while not torn and kills < 3:
         kills += 1
         command.until(lambda at=kills: run.current_attempt() == at and last_step(run, at) >= 2)
-        worker = process_of(command, "ray::RayTrainWorker")
+        worker = command.worker()
         command.until(lambda: half_written(run), pause=SHORT)
         kill([worker])
         torn = half_written(run)
@@ -99,7 +83,7 @@ def test_when_ray_or_its_driver_dies_the_command_says_so_and_the_run_can_go_on(w
     for number, (name, message) in enumerate(FAILURES.items(), 1):
         command = workplace.submit("ray", "checkpoint.every=1", wait=False)
         command.until(lambda at=number: last_step(run, at) > 0)
-        kill([process_of(command, name)])
+        kill([command.process_of(name)])
 
         assert command.wait() == 6, command.stderr
 

@@ -5,7 +5,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -67,18 +66,6 @@ def there(place, name: str) -> list[Path]:
     return [path for path in (place.folder / f"out-{name}").glob("*.png") if not path.name.startswith(".")]
 
 
-def process_of(command: Any, words: str) -> psutil.Process:
-    """A process of a command whose command line holds these words."""
-    command.look()
-    for each in command.seen:
-        try:
-            if each.is_running() and words in " ".join(each.cmdline()):
-                return each
-        except psutil.Error:
-            continue
-    raise AssertionError(f"no process {words}")
-
-
 def assert_done(place, name: str, undisturbed: dict[str, str], attempts: int) -> None:
     assert outputs(place, name) == undisturbed  # and nothing half written beside them
     run = place.run(name)
@@ -93,7 +80,7 @@ def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undis
     run = place.run("actor")
     for number in (1, 2):
         command.until(lambda at=number: len(there(place, "actor")) >= 6 * at, pause=0.01)
-        kill([process_of(command, "ray::MapWorker")])
+        kill([command.process_of("ray::MapWorker")])
     (place.folder / "out-actor/.actor-0123abcd.tmp").write_bytes(b"what it wrote if it was killed just then")
 
     assert command.wait() == 0, command.stderr
@@ -108,7 +95,7 @@ def test_an_actor_that_is_killed_is_started_again_and_loses_nothing(place, undis
 def test_after_a_kill_the_same_submission_does_what_is_missing(place, undisturbed):
     command = start(place, "driver")
     command.until(lambda: len(there(place, "driver")) >= 8, pause=0.01)
-    kill([process_of(command, "ipt_platform.cluster.drive")])
+    kill([command.process_of("ipt_platform.cluster.drive")])
     assert command.wait() == 6, command.stderr
     assert command.stderr.splitlines()[-1].endswith("; go on with: ipt-platform submit driver.yaml --run driver")
     status = json.loads(place.do("status", "driver", "--json").stdout)
@@ -135,7 +122,7 @@ def test_a_run_whose_actor_died_too_often_and_that_was_stopped_goes_on(place, un
     # an actor that dies once too often fails the run, and its log names the picture
     first = start(place, "often", cluster=alone)
     first.until(lambda: len(there(place, "often")) >= 4, pause=0.01)
-    kill([process_of(first, "ray::MapWorker")])
+    kill([first.process_of("ray::MapWorker")])
     assert first.wait() == 6, first.stderr
     assert "an actor was lost more often than cluster.max_failures allows (0)" in first.stderr
     (log,) = [path for name, path in run.log_files(1).items() if name.startswith("actor-")]

@@ -13,8 +13,12 @@ pytestmark = pytest.mark.slow
 def test_a_run_that_is_cancelled_and_resumed_is_as_if_nobody_had_touched_it(workplace, as_if_undisturbed):
     command, run = workplace.submit("steered", wait=False), workplace.run("steered")
     command.until(lambda: read_metrics(run))
+    worker = command.worker()
+    worker.suspend()  # else it might be done before a command has started
     waiting = workplace.start("wait", "steered", "--json")
     others = [workplace.start("cancel", "steered", "--json") for _ in range(2)]
+    command.until(lambda: run.stop_requested(1))
+    worker.resume()
 
     codes = [each.wait() for each in others]
     assert 0 in codes, [each.stderr for each in others]

@@ -252,8 +252,7 @@ ON_GPU = "cluster.gpus_per_worker=1"
 def test_a_job_trains_on_a_gpu_through_ray_and_goes_on_after_a_kill(workplace):
     command, run = workplace.submit("gpu", ON_GPU, "train.precision=bf16", wait=False), workplace.run("gpu")
     command.until(lambda: [event for event in read_events(run) if event["type"] == "checkpoint"], pause=0.01)
-    (worker,) = [each for each in command.seen if each.is_running() and "ray::RayTrainWorker" in " ".join(each.cmdline())]
-    worker.kill()
+    command.worker().kill()
 
     assert command.wait() == 0, command.stderr
 
