@@ -2,8 +2,8 @@
 
 On one Ray, in turn: a training whose worker is killed (SIGKILL) some steps after a checkpoint, until the first step that the
 next attempt reports; and a loop that does nothing but say that it was entered, killed alike, until it is entered again. What
-the training does in between: it learns of the loss, pauses (half a second to one after a first loss), reads its newest
-checkpoint, opens shards and stream. Steps done again are counted from the same files.
+the training does in between: it learns of the loss, reads its newest checkpoint, opens shards and stream. Steps done again are
+counted from the same files.
 """
 
 import argparse

@@ -52,6 +52,14 @@ def ray_is_up(tmp_path_factory) -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("ray_is_up")
+def test_a_ray_of_ones_own_has_no_programs_for_those_who_join():
+    lines = [" ".join(each.cmdline()) for each in psutil.Process().children(recursive=True)]
+
+    assert [line for line in lines if "gcs_server" in line]
+    assert [line for line in lines if any(f"/{name}.py" in line for name in ("log_monitor", "monitor", "dashboard"))] == []
+
+
 def maker_of(shards: list[Path], rank: int = 0, world: int = 1, seed: int = 3) -> BatchMaker:
     pictures = ShardSet.open(shards)
     plan = Plan(seed, pictures.images)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import ray
-from ray._private import ray_constants
+from ray._private import node, ray_constants
 
 from ipt_platform.cluster.folder import session_folder
 from ipt_platform.errors import InfrastructureError
@@ -47,6 +47,37 @@ ENVIRONMENT = {
     # Ray's workers step back by 15 behind everything else; here they are what the user waits for.
     "RAY_worker_niceness": "0",
 }
+
+
+class Lone(node.Node):
+    """What starts the processes of a Ray that nobody joins: without those of Ray's that are there for others.
+
+    They copy what workers print to whoever has started Ray, ask a cloud for machines, and answer for the dashboard that is off:
+    three Pythons, and about two seconds until the first of a training.
+    """
+
+    def start_log_monitor(self) -> None:
+        """Not here."""
+
+    def start_monitor(self) -> None:
+        """Not here."""
+
+    def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+        """The dashboard, if it is wanted."""
+        if include_dashboard:
+            super().start_api_server(include_dashboard=include_dashboard, raise_on_failure=raise_on_failure)
+
+
+@contextlib.contextmanager
+def _lone(embedded: bool) -> Iterator[None]:
+    """Ray starts only what such a Ray needs."""
+    whole = node.Node
+    if embedded:
+        node.Node = Lone
+    try:
+        yield
+    finally:
+        node.Node = whole
 
 
 @contextlib.contextmanager
@@ -107,7 +138,8 @@ def _start(settings: dict[str, Any]) -> None:
     for left in reversed(range(TRIES if settings else 1)):
         before = _descendants()
         try:
-            ray.init(log_to_driver=False, logging_format=_FORMAT, **settings)
+            with _lone(embedded=bool(settings)):
+                ray.init(log_to_driver=False, logging_format=_FORMAT, **settings)
             return
         except Exception as error:  # Ray raises of every kind, bare ones too
             if not left:
