@@ -49,11 +49,10 @@ ENVIRONMENT = {
 }
 
 
-class Lone(node.Node):
-    """What starts the processes of a Ray that nobody joins: without those of Ray's that are there for others.
+class _Lone(node.Node):
+    """Starts the processes of a Ray that nobody joins, without three of Ray's that are there for others.
 
-    They copy what workers print to whoever has started Ray, ask a cloud for machines, and answer for the dashboard that is off:
-    three Pythons, and about two seconds until the first of a training.
+    They copy what workers print to whoever has started Ray, ask a cloud for machines, and answer for the dashboard that is off.
     """
 
     def start_log_monitor(self) -> None:
@@ -73,7 +72,7 @@ def _lone(embedded: bool) -> Iterator[None]:
     """Ray starts only what such a Ray needs."""
     whole = node.Node
     if embedded:
-        node.Node = Lone
+        node.Node = _Lone
     try:
         yield
     finally:
